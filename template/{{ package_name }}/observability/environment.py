@@ -1,0 +1,84 @@
+"""Environment variables with types: a value that makes no sense is one warning and the default."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+logger = logging.getLogger(__name__)
+
+_TRUE: Final = ("true", "1", "yes", "on")
+_FALSE: Final = ("false", "0", "no", "off")
+
+
+class Environment:
+    """Reads variables. Of several names, the first that is set counts. No value is ever logged."""
+
+    def __init__(self, variables: Mapping[str, str] = os.environ) -> None:
+        self._variables = variables
+
+    def text(self, *names: str) -> str | None:
+        """The value without surrounding space, or None where it is empty or not set."""
+        for name in names:
+            if value := self._variables.get(name, "").strip():
+                return value
+        return None
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = (self.text(name) or str(default)).lower()
+        if value not in _TRUE + _FALSE:
+            logger.warning("%s is neither true nor false; it counts as %s.", name, default)
+            return default
+        return value in _TRUE
+
+    def number(self, *names: str, default: float) -> float:
+        """A number above 0."""
+        for name in names:
+            value = self.text(name)
+            if value is None:
+                continue
+            try:
+                number = float(value)
+            except ValueError:
+                number = math.nan
+            if 0 < number < math.inf:
+                return number
+            logger.warning("%s is not a number above 0; it counts as %g.", name, default)
+            break
+        return default
+
+    def whole_number(self, name: str, *, default: int) -> int:
+        """A whole number above 0."""
+        number = self.number(name, default=default)
+        if number != int(number):
+            logger.warning("%s is not a whole number; it counts as %d.", name, default)
+            return default
+        return int(number)
+
+    def choice(self, *names: str, choices: tuple[str, ...], default: str) -> str:
+        for name in names:
+            value = self.text(name)
+            if value in choices:
+                return value
+            if value is not None:
+                known = " or ".join(choices)
+                logger.warning("%s is not %s; it counts as %s.", name, known, default)
+                break
+        return default
+
+    def url(self, name: str) -> str | None:
+        """An http or https URL without a slash at its end, or None."""
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            is_url = False
+        if not is_url:
+            logger.warning("%s is no URL such as https://host:4318; it is left out.", name)
+            return None
+        return value.rstrip("/")

@@ -1,0 +1,24 @@
+"""The trace of a log line: `%(trace_id)s` and `%(span_id)s` in any format, or in JSON's fields."""
+
+import logging
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.trace import format_span_id, format_trace_id
+
+
+def add_trace_to_log_records() -> None:
+    """Gives each record of the standard logging `trace_id` and `span_id`, empty outside a trace.
+
+    Handlers and formats stay as they are.
+    """
+    make_record = logging.getLogRecordFactory()
+
+    def make_record_with_trace(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make_record(*args, **kwargs)
+        context = trace.get_current_span().get_span_context()
+        record.trace_id = format_trace_id(context.trace_id) if context.is_valid else ""
+        record.span_id = format_span_id(context.span_id) if context.is_valid else ""
+        return record
+
+    logging.setLogRecordFactory(make_record_with_trace)

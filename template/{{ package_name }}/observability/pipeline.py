@@ -1,0 +1,180 @@
+"""What becomes of a finished span: one event a thing, nothing private, and only what is kept."""
+
+import os
+import re
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
+from opentelemetry.trace import SpanKind, Status
+from opentelemetry.util.types import AttributeValue
+
+from . import pricing
+from .llm import open_calls
+from .sampling import weight_of
+from .traces import Finished, KeepRules, TracesUnderWay
+
+# What FastAPI and its older instrumentation say of a request beside route, method and status:
+# paths, query strings, hosts and addresses, which identify people and are billed as columns.
+_NOT_SENT: Final = frozenset(
+    {
+        "client.address",
+        "client.port",
+        "network.local.address",
+        "network.local.port",
+        "network.peer.address",
+        "network.peer.port",
+        "network.protocol.name",
+        "network.protocol.version",
+        "server.address",
+        "server.port",
+        "url.full",
+        "url.path",
+        "url.query",
+        "url.scheme",
+        "user_agent.original",
+    }
+)
+# Values that libraries put into the text of their exceptions: SQLAlchemy's statement and
+# parameters, PostgreSQL's detail, Pydantic's input.
+_PRIVATE_TEXT: Final = re.compile(
+    r"\n?\[SQL: .*?\]\n?(?=\[parameters|\(Background|\Z|\n)"
+    r"|\[parameters: .*?\]\n?(?=\(Background|\Z|\n)"
+    r"|\nDETAIL: [^\n]*"
+    r"|, input_value=.*?(?=, input_type=)",
+    re.DOTALL,
+)
+
+
+class Sink(Protocol):
+    """Where spans go."""
+
+    def take(
+        self,
+        span: ReadableSpan,
+        attributes: Mapping[str, AttributeValue],
+        events: list[Event],
+        status: Status,
+    ) -> None:
+        """Takes one span, with these in the place of its own. Returns at once."""
+
+    def flush(self, timeout: float) -> bool:
+        """Whether all that was taken is sent, after at most `timeout` seconds."""
+
+    def shutdown(self) -> None: ...
+
+
+class Pipeline(SpanProcessor):
+    """Hands finished spans to `sink` as the telemetry contract wants them."""
+
+    def __init__(self, sink: Sink, keep: KeepRules | None = None) -> None:
+        """`keep` is for a process that samples; without it every sampled span is sent at once."""
+        self._sink = sink
+        self._raised = _RaisedBelow()
+        self._traces = TracesUnderWay(keep, self._send) if keep else None
+        if self._traces and hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._traces.forget)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        if self._traces:
+            self._traces.started(span)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        if _repeats_an_llm_call(span):
+            if self._traces:
+                self._traces.left_out(span)
+            return
+        finished = (span, self._raised.events_of(span))
+        if self._traces:
+            self._traces.ended(finished)
+        elif span.context.trace_flags.sampled:
+            self._send(finished, weight_of(span.context.trace_state))
+
+    def shutdown(self) -> None:
+        """Decides what is under way as it is, and sends what is kept: the process ends."""
+        if self._traces:
+            self._traces.decide_all()
+        self._sink.flush(5.5)
+        self._sink.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        pricing.wait_until_loaded(timeout_millis / 1000)
+        return self._sink.flush(timeout_millis / 1000)
+
+    def _send(self, finished: Finished, weight: int) -> None:
+        span, events = finished
+        attributes: Mapping[str, AttributeValue] = span.attributes or {}
+        if span.kind is SpanKind.SERVER:
+            attributes = {
+                name: value for name, value in attributes.items() if name not in _NOT_SENT
+            }
+        if weight > 1:
+            # Honeycomb weighs each event by it; without, counts and costs are too low.
+            attributes = {**attributes, "SampleRate": weight}
+        status = span.status
+        if status.description:
+            status = Status(status.status_code, _without_private_text(status.description))
+        self._sink.take(span, attributes, [_scrubbed(event) for event in events], status)
+
+
+class _RaisedBelow:
+    """Exceptions by the span that they are on their way to, so that each is told once.
+
+    Every span that an exception leaves may record it: one event each, and each event is billed.
+    Children end before their parents, so the innermost span tells and the others stay silent.
+    """
+
+    # Spans that outlive their parent leave an entry that nobody takes.
+    _LIMIT = 1000
+
+    def __init__(self) -> None:
+        self._told: OrderedDict[int, set[tuple[object, object]]] = OrderedDict()
+
+    def events_of(self, span: ReadableSpan) -> list[Event]:
+        below = self._told.pop(span.context.span_id, set()) if self._told else set()
+        if not below and not span.events:
+            return []
+        events: list[Event] = []
+        for event in span.events:
+            if event.name == "exception":
+                attributes = event.attributes or {}
+                exception = (
+                    attributes.get("exception.type"),
+                    attributes.get("exception.message"),
+                )
+                if exception in below:
+                    continue
+                below.add(exception)
+            events.append(event)
+        if below and span.parent is not None and not span.parent.is_remote:
+            self._told.setdefault(span.parent.span_id, set()).update(below)
+            while len(self._told) > self._LIMIT:
+                self._told.popitem(last=False)
+        return events
+
+
+def _repeats_an_llm_call(span: ReadableSpan) -> bool:
+    """Whether an SDK or an instrumentation tells here of a call that `llm_call` tells of."""
+    return (
+        bool(open_calls)
+        and span.parent is not None
+        and span.parent.span_id in open_calls
+        and span.attributes is not None
+        and "gen_ai.operation.name" in span.attributes
+    )
+
+
+def _scrubbed(event: Event) -> Event:
+    if event.name != "exception" or not event.attributes:
+        return event
+    attributes: dict[str, Any] = dict(event.attributes)
+    for name in ("exception.message", "exception.stacktrace"):
+        if isinstance(text := attributes.get(name), str):
+            attributes[name] = _without_private_text(text)
+    return Event(event.name, attributes, event.timestamp)
+
+
+def _without_private_text(text: str) -> str:
+    return _PRIVATE_TEXT.sub("", text)

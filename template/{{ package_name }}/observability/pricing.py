@@ -1,0 +1,172 @@
+"""What an LLM call costs, by the prices that the genai-prices package carries."""
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Decimal
+from importlib.util import find_spec
+from pathlib import Path
+from threading import Lock, Thread
+from typing import Any, Final, Self
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenUsage:
+    """Tokens of one call. Input includes what was read from a cache or written to it."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    """All that was written, whatever it lives for."""
+    cache_write_1h_tokens: int = 0
+    """The part of `cache_write_tokens` that lives for an hour and costs more than the rest."""
+
+    @classmethod
+    def of(cls, usage: Any) -> Self:
+        """The usage of an SDK's response: Anthropic's, OpenAI's of either API, or one of these.
+
+        Anthropic counts cached tokens beside the input, OpenAI within it. Raises TypeError for
+        anything else.
+        """
+        if isinstance(usage, cls):
+            return usage
+        if hasattr(usage, "cache_read_input_tokens"):
+            read = usage.cache_read_input_tokens or 0
+            written = usage.cache_creation_input_tokens or 0
+            by_lifetime = getattr(usage, "cache_creation", None)
+            return cls(
+                input_tokens=(usage.input_tokens or 0) + read + written,
+                output_tokens=usage.output_tokens or 0,
+                cache_read_tokens=read,
+                cache_write_tokens=written,
+                cache_write_1h_tokens=getattr(by_lifetime, "ephemeral_1h_input_tokens", 0) or 0,
+            )
+        for prefix, suffix in (("input", "output"), ("prompt", "completion")):
+            if hasattr(usage, f"{prefix}_tokens"):
+                details = getattr(usage, f"{prefix}_tokens_details", None)
+                return cls(
+                    input_tokens=getattr(usage, f"{prefix}_tokens") or 0,
+                    output_tokens=getattr(usage, f"{suffix}_tokens") or 0,
+                    cache_read_tokens=getattr(details, "cached_tokens", 0) or 0,
+                )
+        raise TypeError(f"{type(usage).__name__} is no token usage that is known here")
+
+
+def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
+    """Price of one call in US dollars, or None for a model without a known price.
+
+    `provider` is named as OpenTelemetry names it: anthropic, openai, aws.bedrock. Prices come from
+    the installed genai-prices (no network). Loading them takes half a second: see `when_loaded`.
+    """
+    import genai_prices
+
+    try:
+        return genai_prices.calc_price(
+            genai_prices.Usage(
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                cache_read_tokens=usage.cache_read_tokens,
+                cache_write_tokens=usage.cache_write_tokens,
+                cache_write_1h_tokens=usage.cache_write_1h_tokens,
+            ),
+            model_ref=model,
+            provider_id=_PROVIDER_IDS.get(provider, provider),
+        ).total_price
+    except LookupError:
+        return None
+    except Exception as error:  # noqa: BLE001 - telemetry never raises
+        logger.warning("A call of %s could not be priced (%s).", model, type(error).__name__)
+        return None
+
+
+# genai-prices names a few providers otherwise than OpenTelemetry does.
+_PROVIDER_IDS: Final = {
+    "aws.bedrock": "aws",
+    "azure.ai.openai": "azure",
+    "gcp.gemini": "google",
+    "gcp.vertex_ai": "google",
+    "mistral_ai": "mistral",
+    "x_ai": "x-ai",
+}
+
+
+class _Prices:
+    """Loads the prices once, on a thread of its own, when the first call needs them."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._thread: Thread | None = None
+        self._loaded = False
+        self._waiting: list[Callable[[], None]] = []
+
+    def start(self) -> None:
+        with self._lock:
+            if self._thread is None:
+                self._thread = Thread(target=self._load, name="llm-prices", daemon=True)
+                self._thread.start()
+
+    def then(self, callback: Callable[[], None]) -> None:
+        with self._lock:
+            if not self._loaded:
+                self._waiting.append(callback)
+                return
+        callback()
+
+    def wait(self, timeout: float) -> None:
+        thread = self._thread
+        if thread is not None:
+            thread.join(timeout)
+
+    def _load(self) -> None:
+        try:
+            _compile_price_data()
+            cost_usd("anthropic", "", TokenUsage(input_tokens=0, output_tokens=0))
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            logger.warning("LLM prices could not be loaded (%s): costs are missing.", error)
+        with self._lock:
+            self._loaded = True
+            waiting, self._waiting = self._waiting, []
+        for callback in waiting:
+            callback()
+
+
+_prices = _Prices()
+
+
+def start_loading() -> None:
+    """Begins to load the prices, in the time that the first call takes to come back."""
+    _prices.start()
+
+
+def when_loaded(callback: Callable[[], None]) -> None:
+    """Calls `callback` now, or on the loading thread once prices are there. It must not raise."""
+    _prices.start()
+    _prices.then(callback)
+
+
+def wait_until_loaded(timeout: float) -> None:
+    """Waits at most `timeout` seconds for a loading that has begun."""
+    _prices.wait(timeout)
+
+
+def _compile_price_data() -> None:
+    """Compiles the prices, 1.6 MB of Python, in a process of its own where nobody has yet.
+
+    Compiling holds the interpreter's lock: on a thread it would stall the event loop for 0.16 s.
+    """
+    spec = find_spec("genai_prices.data")
+    if spec is None or spec.origin is None or spec.cached is None or Path(spec.cached).exists():
+        return
+    subprocess.run(
+        [sys.executable, "-m", "py_compile", spec.origin],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        timeout=30,
+    )

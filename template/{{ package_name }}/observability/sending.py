@@ -1,0 +1,213 @@
+"""Sending spans: a queue of bytes, a thread that empties it, and one line when that fails."""
+
+import functools
+import logging
+import os
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Condition, Thread
+from typing import Final, Protocol
+
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import Status
+from opentelemetry.util.types import AttributeValue
+
+from . import encoding
+
+logger = logging.getLogger(__name__)
+
+MAX_QUEUED_BYTES: Final = 16_000_000
+_BATCH_BYTES: Final = 1_000_000
+_LONGEST_PAUSE: Final = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why a request was not taken."""
+
+    reason: str
+    """A sentence: what is wrong, and what to do."""
+    again: bool
+    """Whether the same request may be taken later."""
+    after: float | None = None
+    """Seconds that the other side asks to wait."""
+    too_large: bool = False
+
+
+class Transport(Protocol):
+    """Carries a request to the other side."""
+
+    def send(self, request: bytes) -> Failure | None:
+        """None where `request` is taken. Bounded in time; never raises."""
+
+    def close(self) -> None: ...
+
+
+class SpanQueue:
+    """Keeps spans as bytes until its thread has sent them. What is over the bound, oldest first, is
+    lost, counted in `lost`, and told with the line that says that sending works again."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Transport],
+        resource: bytes,
+        *,
+        delay: float = 5.0,
+        batch: int = 512,
+    ) -> None:
+        """`connect` is called on the thread that sends. A request goes out `delay` seconds after
+        the first span that waits for it, or when `batch` spans do."""
+        self._connect = connect
+        self._resource = resource
+        self._delay = delay
+        self._batch = batch
+        self._scopes: dict[int, tuple[InstrumentationScope | None, bytes]] = {}
+        self.lost = 0
+        self._changed: Condition
+        self._spans: deque[tuple[bytes, bytes]]
+        self._thread: Thread | None
+        self._reset()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._reset)
+
+    def take(
+        self,
+        span: ReadableSpan,
+        attributes: Mapping[str, AttributeValue],
+        events: list[Event],
+        status: Status,
+    ) -> None:
+        encoded = encoding.encode_span(span, attributes, events, status)
+        scope = self._scope(span.instrumentation_scope)
+        with self._changed:
+            if self._is_shut_down:
+                return
+            self._spans.append((scope, encoded))
+            self._bytes += len(encoded)
+            while self._bytes > MAX_QUEUED_BYTES:
+                self._bytes -= len(self._spans.popleft()[1])
+                self.lost += 1
+            if self._thread is None:
+                self._thread = Thread(target=self._run, name="send-spans", daemon=True)
+                self._thread.start()
+            if len(self._spans) == 1 or len(self._spans) == self._batch:
+                self._changed.notify_all()
+
+    def flush(self, timeout: float) -> bool:
+        """Sends what waits. Gives up after `timeout` seconds, or when a request fails."""
+        deadline = time.monotonic() + timeout
+        with self._changed:
+            failures = self._failures
+            self._flushing += 1
+            self._changed.notify_all()
+            try:
+                self._changed.wait_for(
+                    lambda: self._is_empty() or self._failures > failures,
+                    max(0.0, deadline - time.monotonic()),
+                )
+                return self._is_empty()
+            finally:
+                self._flushing -= 1
+
+    def shutdown(self) -> None:
+        with self._changed:
+            self._is_shut_down = True
+            self._changed.notify_all()
+
+    def _reset(self) -> None:
+        """A forked process starts with an empty queue and no thread; its parent sends the rest."""
+        self._changed = Condition()
+        self._spans = deque()
+        self._bytes = 0
+        self._sending = 0
+        self._flushing = 0
+        self._failures = 0
+        self._is_failing = False
+        self._is_shut_down = False
+        self._thread = None
+
+    def _is_empty(self) -> bool:
+        return not self._spans and not self._sending
+
+    def _is_wanted(self, flushing_before: int) -> bool:
+        """Whether somebody waits for the queue to be empty who did not before."""
+        return self._flushing > flushing_before or self._is_shut_down
+
+    def _scope(self, scope: InstrumentationScope | None) -> bytes:
+        # By identity, as hashing a scope costs more than encoding it.
+        known = self._scopes.get(id(scope))
+        if known is None:
+            known = self._scopes[id(scope)] = (scope, encoding.encode_scope(scope))
+        return known[1]
+
+    def _run(self) -> None:
+        transport = self._connect()
+        while batch := self._next_batch():
+            self._send(transport, batch)
+            with self._changed:
+                self._sending = 0
+                self._changed.notify_all()
+        transport.close()
+
+    def _next_batch(self) -> list[tuple[bytes, bytes]]:
+        """The next spans to send, once it is time; none when the queue is shut down and empty."""
+        with self._changed:
+            self._changed.wait_for(lambda: bool(self._spans) or self._is_shut_down)
+            self._changed.wait_for(
+                lambda: len(self._spans) >= self._batch or self._flushing or self._is_shut_down,
+                self._delay,
+            )
+            batch: list[tuple[bytes, bytes]] = []
+            size = 0
+            while self._spans and len(batch) < self._batch and size < _BATCH_BYTES:
+                batch.append(self._spans.popleft())
+                size += len(batch[-1][1])
+            self._bytes -= size
+            self._sending = len(batch)
+            return batch
+
+    def _send(self, transport: Transport, batch: list[tuple[bytes, bytes]]) -> None:
+        """Sends `batch`, again and again where that may help; what cannot be sent is lost."""
+        pause = 1.0
+        while True:
+            by_scope: dict[bytes, list[bytes]] = {}
+            for scope, span in batch:
+                by_scope.setdefault(scope, []).append(span)
+            failure = transport.send(encoding.encode_request(self._resource, by_scope))
+            if failure is None:
+                self._succeeded()
+                return
+            if failure.too_large and len(batch) > 1:
+                middle = len(batch) // 2
+                self._send(transport, batch[:middle])
+                self._send(transport, batch[middle:])
+                return
+            self._failed(failure)
+            if not failure.again:
+                self.lost += len(batch)
+                return
+            wait = min(failure.after or pause * random.uniform(0.5, 1.5), _LONGEST_PAUSE)
+            with self._changed:
+                self._changed.wait_for(functools.partial(self._is_wanted, self._flushing), wait)
+                if self._is_shut_down:
+                    self.lost += len(batch)
+                    return
+            pause = min(pause * 2, _LONGEST_PAUSE)
+
+    def _failed(self, failure: Failure) -> None:
+        with self._changed:
+            self._failures += 1
+            self._changed.notify_all()
+        if not self._is_failing:
+            self._is_failing = True
+            logger.warning("Traces are not sent: %s", failure.reason)
+
+    def _succeeded(self) -> None:
+        if self._is_failing:
+            self._is_failing = False
+            logger.warning("Traces are sent again; %d spans were lost.", self.lost)
+            self.lost = 0

@@ -1,0 +1,106 @@
+"""One SERVER span a request, and the end of telemetry with the end of the application."""
+
+import inspect
+import logging
+import os
+from collections.abc import AsyncGenerator, MutableMapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Final
+
+import anyio
+from fastapi import FastAPI
+from opentelemetry import trace
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from .setup import flush
+from .spans import record_error
+
+logger = logging.getLogger(__name__)
+
+UNTRACED_PATHS: Final = ("/healthz",)
+# FastAPI traces itself from 0.142 on; before, the contrib package does it.
+_TRACES_ITSELF: Final = "telemetry" in inspect.signature(FastAPI.__init__).parameters
+
+
+def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = UNTRACED_PATHS) -> None:
+    """Traces each request of `app` but those to `untraced_paths`, and sends what is left at its end.
+
+    Call it right after `app` is made, before the first request. Never raises.
+    """
+    if getattr(app.state, "is_observed", False):
+        return
+    try:
+        if _TRACES_ITSELF:
+            _trace_natively(app, frozenset(untraced_paths))
+        else:
+            _trace_with_contrib(app, untraced_paths)
+        _flush_at_the_end(app)
+        app.state.is_observed = True
+    except Exception as error:  # noqa: BLE001 - telemetry never raises
+        logger.warning("Requests are not traced: %s", error)
+
+
+def _trace_natively(app: FastAPI, untraced_paths: frozenset[str]) -> None:
+    # The dictionary that FastAPI(telemetry=...) fills. By default each request is four spans, or
+    # five; without operation spans it is one.
+    config: MutableMapping[str, Any] = app._telemetry  # type: ignore[assignment]
+    excluded_before = config["exclude"]
+
+    def exclude(scope: MutableMapping[str, Any]) -> bool:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return path in untraced_paths or bool(excluded_before and excluded_before(scope))
+
+    config["operation_spans"] = False
+    config["exclude"] = exclude
+    app.add_middleware(_RecordException)
+
+
+def _trace_with_contrib(app: FastAPI, untraced_paths: Sequence[str]) -> None:
+    # Without this, the names are those of before the conventions were stable. It is read once, at
+    # the first instrumentation of the process.
+    chosen = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "")
+    if not {"http", "http/dup"} & set(chosen.split(",")):
+        os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = ",".join(filter(None, (chosen, "http")))
+    try:
+        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+    except ImportError:
+        raise ImportError(
+            "FastAPI traces itself from 0.142 on; with an older one, install"
+            " opentelemetry-instrumentation-fastapi."
+        ) from None
+    # An excluded URL is a pattern, searched for in the whole URL, where a comma separates two.
+    excluded = ",".join(rf"://[^/]+{path}(\?|$)" for path in untraced_paths)
+    FastAPIInstrumentor.instrument_app(
+        app, excluded_urls=excluded, exclude_spans=["receive", "send"]
+    )
+
+
+class _RecordException:
+    """Tells of an exception that no handler takes: FastAPI's own span only says that one came."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except Exception as error:
+            span = trace.get_current_span()
+            if span.is_recording():
+                record_error(span, error)
+            raise
+
+
+def _flush_at_the_end(app: FastAPI) -> None:
+    lifespan = app.router.lifespan_context
+
+    @asynccontextmanager
+    async def observed_lifespan(app: FastAPI) -> AsyncGenerator[Any, None]:
+        # Stopped by SIGTERM, uvicorn runs this, but no exit handlers of Python.
+        try:
+            async with lifespan(app) as state:
+                yield state
+        finally:
+            await anyio.to_thread.run_sync(flush)
+
+    app.router.lifespan_context = observed_lifespan

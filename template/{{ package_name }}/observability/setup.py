@@ -1,0 +1,124 @@
+"""Setting telemetry up, once a process, and sending what is left when it ends."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+from threading import Lock, Thread
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import trace
+
+from .logs import add_trace_to_log_records
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.resources import Resource
+
+    from .pipeline import Sink
+    from .sending import Transport
+
+logger = logging.getLogger(__name__)
+
+_lock = Lock()
+_is_set_up = False
+
+
+def setup_observability(service_name: str | None = None) -> None:
+    """Traces this process from now on. Call it before the application is made.
+
+    `service_name` becomes `service.name` and so the dataset in Honeycomb; by default it is the name
+    that the project was made with. Everything else comes from the environment.
+
+    A provider that is set already stays: spans then go to Honeycomb besides. Without a key and
+    without an endpoint nothing is sent, which is one warning. A second call does nothing. Never
+    raises.
+    """
+    global _is_set_up
+    with _lock:
+        if _is_set_up:
+            return
+        _is_set_up = True
+        try:
+            _set_up(Settings.from_environment(service_name))
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            logger.warning("Telemetry could not be set up, the service runs without: %s", error)
+
+
+def flush(timeout: float = 5.5) -> None:
+    """Sends what is waiting, and returns when it is sent or after `timeout` seconds. Never raises.
+
+    By default a little more than an export may take, so that a stop takes 6 seconds at most.
+    """
+    provider: Any = trace.get_tracer_provider()
+    if not hasattr(provider, "force_flush"):
+        return
+    # The SDK's flush knows no time limit. A daemon thread can be left behind.
+    thread = Thread(target=provider.force_flush, name="flush-telemetry", daemon=True)
+    thread.start()
+    thread.join(timeout)
+
+
+def _set_up(settings: Settings) -> None:
+    if not settings.enabled:
+        return
+    add_trace_to_log_records()
+    try:
+        from .database import trace_queries
+
+        trace_queries()
+    except ImportError:  # a service without SQLAlchemy
+        pass
+    if settings.exporter == "none":
+        return
+    if settings.exporter == "otlp" and not settings.has_destination:
+        logger.warning(
+            "HONEYCOMB_API_KEY is not set: no traces are sent. Set it, or set"
+            " OTEL_EXPORTER_OTLP_ENDPOINT to a receiver of your own."
+        )
+        return
+    _export(settings)
+
+
+def _export(settings: Settings) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    from .pipeline import Pipeline
+    from .resource import make_resource
+    from .sampling import TraceSampler
+    from .traces import KeepRules
+
+    resource = make_resource(settings)
+    provider: Any = trace.get_tracer_provider()
+    keep = None
+    if not hasattr(provider, "add_span_processor"):
+        provider = TracerProvider(
+            resource=resource, sampler=TraceSampler(settings.sample_rate), shutdown_on_exit=False
+        )
+        trace.set_tracer_provider(provider)
+        if settings.sample_rate > 1:
+            keep = KeepRules(slow_ms=settings.keep_slow_ms, cost_usd=settings.keep_cost_usd)
+    pipeline = Pipeline(_sink(settings, resource), keep)
+    provider.add_span_processor(pipeline)
+    atexit.register(pipeline.shutdown)
+
+
+def _sink(settings: Settings, resource: Resource) -> Sink:
+    if settings.exporter == "console":
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter
+
+        from .export import ExporterSink
+
+        return ExporterSink(ConsoleSpanExporter())
+    from .encoding import encode_resource
+    from .sending import SpanQueue
+
+    def connect_late() -> Transport:
+        # Imported on the thread that sends: it needs TLS, HTTP or gRPC, and start-up does not.
+        from .transport import connect
+
+        return connect(settings)
+
+    return SpanQueue(
+        connect_late, encode_resource(resource), delay=settings.delay, batch=settings.batch
+    )

@@ -1,0 +1,192 @@
+"""Traces that are under way: their spans wait until it is known whether the trace is kept."""
+
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import Final
+
+from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from .sampling import weight_of
+
+logger = logging.getLogger(__name__)
+
+# A span, and those of its events that are sent.
+Finished = tuple[ReadableSpan, list[Event]]
+
+MAX_SPANS_OF_A_TRACE: Final = 2_000
+MAX_SPANS: Final = 20_000
+MAX_TRACES: Final = 20_000
+MAX_SECONDS: Final = 300.0
+_REMEMBERED: Final = 4_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepRules:
+    """Which traces are kept whole, whatever the sample rate. Every trace with an error is."""
+
+    slow_ms: float
+    """A trace that takes longer, in milliseconds."""
+    cost_usd: float
+    """A trace whose LLM calls cost more, in US dollars and in sum."""
+
+
+@dataclass(slots=True)
+class _Trace:
+    began: float
+    open_spans: int = 0
+    spans: list[Finished] = field(default_factory=list)
+    failed: bool = False
+    cost_usd: float = 0.0
+    duration_ms: float = 0.0
+    """Of the first span here."""
+    began_here: bool = False
+
+
+class TracesUnderWay:
+    """Holds the spans of each trace until its last one has ended, and then sends or forgets them.
+
+    What waits is bounded. Of what goes over a bound, the oldest is decided as it is then, which is
+    counted in `decided_early` and said once: errors that come later are missed.
+    """
+
+    def __init__(self, keep: KeepRules, send: Callable[[Finished, int], None]) -> None:
+        """`send` is called with each span that is kept, and with the number of traces that its
+        trace stands for."""
+        self._keep = keep
+        self._send = send
+        self._lock = Lock()
+        self._traces: OrderedDict[int, _Trace] = OrderedDict()
+        self._waiting = 0
+        # What became of the latest traces, for spans that end after theirs was decided.
+        self._weights: OrderedDict[int, int] = OrderedDict()
+        self.decided_early = 0
+
+    def started(self, span: ReadableSpan) -> None:
+        trace_id = span.context.trace_id
+        with self._lock:
+            trace = self._traces.get(trace_id)
+            if trace is None:
+                if trace_id in self._weights:
+                    return
+                trace = self._traces[trace_id] = _Trace(began=time.monotonic())
+            trace.open_spans += 1
+
+    def ended(self, finished: Finished) -> None:
+        """Takes a span; `finished` is dropped or sent now or later."""
+        span = finished[0]
+        with self._lock:
+            trace = self._traces.get(span.context.trace_id)
+            if trace is None:
+                kept = [(finished, self._weights.get(span.context.trace_id, 0))]
+            else:
+                self._add(trace, finished)
+                kept = self._decided(span.context.trace_id, trace)
+                kept += self._over_a_bound()
+        for of_trace, weight in kept:
+            if weight:
+                self._send(of_trace, weight)
+
+    def left_out(self, span: ReadableSpan) -> None:
+        """Takes note that a span of a trace has ended that is not sent in any case."""
+        with self._lock:
+            trace = self._traces.get(span.context.trace_id)
+            kept = []
+            if trace is not None:
+                trace.open_spans -= 1
+                kept = self._decided(span.context.trace_id, trace)
+        for of_trace, weight in kept:
+            if weight:
+                self._send(of_trace, weight)
+
+    def decide_all(self) -> None:
+        """Decides what is still under way as it is now: the process ends."""
+        with self._lock:
+            kept = [
+                decided
+                for trace_id, trace in list(self._traces.items())
+                for decided in self._decide(trace_id, trace)
+            ]
+        for of_trace, weight in kept:
+            if weight:
+                self._send(of_trace, weight)
+
+    def forget(self) -> None:
+        """Starts afresh, in a process that was forked: its parent sends what was under way."""
+        self._lock = Lock()
+        self._traces.clear()
+        self._weights.clear()
+        self._waiting = 0
+
+    def _add(self, trace: _Trace, finished: Finished) -> None:
+        span = finished[0]
+        trace.open_spans -= 1
+        trace.spans.append(finished)
+        self._waiting += 1
+        if span.status.status_code is StatusCode.ERROR:
+            trace.failed = True
+        cost = span.attributes.get("llm.cost_usd") if span.attributes else None
+        if isinstance(cost, float):
+            trace.cost_usd += cost
+        if span.parent is None or span.parent.is_remote:
+            trace.began_here = span.parent is None
+            trace.duration_ms = ((span.end_time or 0) - (span.start_time or 0)) / 1_000_000
+
+    def _decided(self, trace_id: int, trace: _Trace) -> list[tuple[Finished, int]]:
+        if trace.open_spans > 0 and len(trace.spans) < MAX_SPANS_OF_A_TRACE:
+            return []
+        if trace.open_spans > 0:
+            self._give_up()
+        return self._decide(trace_id, trace)
+
+    def _over_a_bound(self) -> list[tuple[Finished, int]]:
+        kept: list[tuple[Finished, int]] = []
+        too_old = time.monotonic() - MAX_SECONDS
+        while self._traces:
+            trace_id, trace = next(iter(self._traces.items()))
+            if (
+                self._waiting <= MAX_SPANS
+                and len(self._traces) <= MAX_TRACES
+                and trace.began > too_old
+            ):
+                break
+            self._give_up()
+            kept += self._decide(trace_id, trace)
+        return kept
+
+    def _decide(self, trace_id: int, trace: _Trace) -> list[tuple[Finished, int]]:
+        del self._traces[trace_id]
+        self._waiting -= len(trace.spans)
+        weight = self._weight(trace)
+        self._weights[trace_id] = weight
+        if len(self._weights) > _REMEMBERED:
+            self._weights.popitem(last=False)
+        return [(finished, weight) for finished in trace.spans]
+
+    def _weight(self, trace: _Trace) -> int:
+        """The number of traces that `trace` stands for; 0 where it is not kept."""
+        if not trace.spans:
+            return 0
+        context = trace.spans[0][0].context
+        if context.trace_flags.sampled and not trace.began_here:
+            # Its first service has selected it, and drops the others, failed ones too.
+            return weight_of(context.trace_state)
+        if (
+            trace.failed
+            or trace.duration_ms > self._keep.slow_ms
+            or trace.cost_usd > self._keep.cost_usd
+        ):
+            return 1
+        return weight_of(context.trace_state) if context.trace_flags.sampled else 0
+
+    def _give_up(self) -> None:
+        self.decided_early += 1
+        if self.decided_early == 1:
+            logger.warning(
+                "More spans wait for the end of their traces than are held, or they wait for longer:"
+                " some traces are sampled before it is known whether they fail or are slow."
+            )

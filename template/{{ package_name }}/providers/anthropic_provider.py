@@ -1,0 +1,142 @@
+"""Claude, through Anthropic's own SDK."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from ..observability import TokenUsage
+from .base import Completion, Provider, ProviderError, Request
+
+if TYPE_CHECKING:
+    from anthropic import AsyncAnthropic
+    from anthropic.lib.streaming import AsyncMessageStream
+    from anthropic.types import Message
+
+
+class AnthropicProvider(Provider):
+    """Claude behind the Messages API. The SDK retries by itself: twice, with growing pauses."""
+
+    DEFAULT_MODEL: Final = "claude-sonnet-4-6"
+    MAX_TOKENS: Final = 4096
+
+    name = "anthropic"
+    # The Messages API samples at 1; the SDK has no parameter for it any more.
+    temperature = 1.0
+
+    def __init__(
+        self,
+        api_key: str,
+        *,
+        model: str = DEFAULT_MODEL,
+        timeout: float = 60.0,
+        max_retries: int = 2,
+    ) -> None:
+        """`timeout` is in seconds and for one attempt. ANTHROPIC_BASE_URL leads elsewhere."""
+        self.model = model
+        self._api_key = api_key
+        self._timeout = timeout
+        self._max_retries = max_retries
+        self._client: AsyncAnthropic | None = None
+        self._connecting = asyncio.Lock()
+
+    async def complete(self, request: Request) -> Completion:
+        client = await self._connected()
+        with self._call(request) as call:
+            with _provider_errors():
+                message = await client.messages.create(**self._parameters(request))
+                completion = _completion(message)
+            call.record_usage(completion.usage, model=completion.model)
+            return completion
+
+    @asynccontextmanager
+    async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[str]]:
+        client = await self._connected()
+        with self._call(request) as call:
+            async with AsyncExitStack() as stack:
+                with _provider_errors():
+                    stream = await stack.enter_async_context(
+                        client.messages.stream(**self._parameters(request))
+                    )
+                yield _pieces(stream)
+                with _provider_errors():
+                    completion = _completion(await stream.get_final_message())
+            call.record_usage(completion.usage, model=completion.model)
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    async def _connected(self) -> AsyncAnthropic:
+        """The client, made with the first request: importing the SDK takes a second."""
+        async with self._connecting:
+            if self._client is None:
+                self._client = await asyncio.to_thread(self._connect)
+            return self._client
+
+    def _connect(self) -> AsyncAnthropic:
+        from anthropic import AsyncAnthropic
+
+        return AsyncAnthropic(
+            api_key=self._api_key,
+            timeout=self._timeout,
+            max_retries=self._max_retries,
+            # The SDK's own span would be a second one of each call; `llm.call` has the cost.
+            open_telemetry=False,
+        )
+
+    def _parameters(self, request: Request) -> dict[str, Any]:
+        parameters: dict[str, Any] = {
+            "model": self.model,
+            "max_tokens": self.MAX_TOKENS,
+            "system": request.system,
+            "messages": [{"role": "user", "content": request.prompt}],
+        }
+        if request.output_schema is not None:
+            parameters["output_config"] = {
+                "format": {"type": "json_schema", "schema": request.output_schema}
+            }
+        return parameters
+
+
+async def _pieces(stream: AsyncMessageStream) -> AsyncIterator[str]:
+    with _provider_errors():
+        async for piece in stream.text_stream:
+            yield piece
+
+
+def _completion(message: Message) -> Completion:
+    if message.stop_reason is None:
+        # The SDK takes the end of a broken connection for the end of the message.
+        raise ProviderError("Anthropic's answer broke off.")
+    return Completion(
+        text="".join(block.text for block in message.content if block.type == "text"),
+        model=message.model,
+        usage=TokenUsage.of(message.usage),
+    )
+
+
+@contextmanager
+def _provider_errors() -> Iterator[None]:
+    """Turns what the SDK raises into a sentence; the key and the prompt are in none of them."""
+    import anthropic
+
+    try:
+        yield
+    except anthropic.AuthenticationError as error:
+        raise ProviderError("Anthropic refused the key in ANTHROPIC_API_KEY (401).") from error
+    except anthropic.RateLimitError as error:
+        raise ProviderError("Anthropic's rate limit is reached (429); try again later.") from error
+    except anthropic.APITimeoutError as error:
+        raise ProviderError("Anthropic did not answer in time.") from error
+    except anthropic.APIConnectionError as error:
+        raise ProviderError("The connection to Anthropic broke.") from error
+    except anthropic.APIStatusError as error:
+        kind = "is overloaded" if error.status_code == 529 else "refused the request"
+        raise ProviderError(f"Anthropic {kind} ({error.status_code}).") from error
+    except ProviderError:
+        raise
+    except Exception as error:  # the SDK lets what it cannot read escape as it comes
+        raise ProviderError("Anthropic's answer could not be read.") from error

@@ -1,0 +1,82 @@
+"""Takes a prompt to a session: IR first, then code, each step kept."""
+
+from ..generation import CodeRejected, IRRejected, generate_code, generate_ir
+from ..observability import traced
+from ..providers import Provider, ProviderError
+from .session import PromptSession, SessionStatus
+from .store import SessionStore
+
+
+class PromptSessionManager:
+    """Makes sessions with a provider and keeps them in a store."""
+
+    def __init__(self, provider: Provider, store: SessionStore) -> None:
+        self._provider = provider
+        self._store = store
+
+    async def create_from_prompt(
+        self, prompt: str, *, user_id: str, source: str = "api"
+    ) -> PromptSession:
+        """The session of `prompt`: `validated`, or `failed` where a model's answers were no good.
+
+        Raises ProviderError where the provider gave none. The session is kept all the same.
+        """
+        session = PromptSession(
+            prompt=prompt,
+            user_id=user_id,
+            source=source,
+            provider=self._provider.name,
+            model=self._provider.model,
+        )
+        await self._draft(session)
+        if session.status is SessionStatus.DRAFTED:
+            await self._write_code(session)
+        return session
+
+    async def get(self, session_id: str) -> PromptSession | None:
+        return await self._store.get(session_id)
+
+    async def _draft(self, session: PromptSession) -> None:
+        with traced(
+            "session.create",
+            {
+                "session.id": session.id,
+                "session.source": session.source,
+                "session.prompt_length": len(session.prompt),
+                "user.id": session.user_id,
+            },
+        ) as span:
+            unanswered: ProviderError | None = None
+            try:
+                session.ir = await generate_ir(
+                    session.prompt, self._provider, conversation_id=session.id
+                )
+            except IRRejected as error:
+                session.fail(str(error))
+            except ProviderError as error:
+                session.fail(str(error))
+                unanswered = error
+            span.set_attribute("session.holes_count", len(session.ir.holes) if session.ir else 0)
+            span.set_attribute("session.status", session.status.value)
+            await self._store.add(session)
+            if unanswered is not None:
+                unanswered.session_id = session.id
+                raise unanswered
+
+    async def _write_code(self, session: PromptSession) -> None:
+        assert session.ir is not None
+        unanswered: ProviderError | None = None
+        try:
+            session.code = await generate_code(
+                session.ir, self._provider, conversation_id=session.id
+            )
+            session.status = SessionStatus.VALIDATED
+        except CodeRejected as error:
+            session.fail(str(error))
+        except ProviderError as error:
+            session.fail(str(error))
+            unanswered = error
+        await self._store.save(session)
+        if unanswered is not None:
+            unanswered.session_id = session.id
+            raise unanswered

@@ -1,0 +1,55 @@
+"""The answers that renderings are tried with."""
+
+from itertools import combinations, product
+from typing import Any, Final
+
+REGIONS: Final = ("us", "eu")
+PLANS: Final = ("free", "pro", "enterprise")
+PROTOCOLS: Final = ("http/protobuf", "grpc")
+# As short and as long as a name may be, and one of each kind in between.
+NAMES: Final = (
+    {"project_name": "a", "package_name": "b"},
+    {"project_name": "order-intake", "package_name": "intake"},
+    {"project_name": "n" * 40, "package_name": "zz" + "p" * 38},
+)
+SECRETS: Final = ("honeycomb-secrets", "S." + "x" * 62)
+
+FACTORS: Final = {
+    "honeycomb_region": REGIONS,
+    "honeycomb_plan": PLANS,
+    "otlp_protocol": PROTOCOLS,
+    "names": NAMES,
+    "modal_secret": SECRETS,
+}
+
+
+def every_combination() -> list[dict[str, Any]]:
+    return [dict(zip(FACTORS, values, strict=True)) for values in product(*FACTORS.values())]
+
+
+def pairs(combination: dict[str, Any]) -> set[Any]:
+    """Each pair of answers that meets in `combination`."""
+    return set(combinations(((name, repr(value)) for name, value in combination.items()), 2))
+
+
+def covering_combinations() -> list[dict[str, Any]]:
+    """A few of all combinations, in which each pair of answers meets at least once."""
+    rest = every_combination()
+    missing = set().union(*map(pairs, rest))
+    chosen: list[dict[str, Any]] = []
+    while missing:
+        best = max(rest, key=lambda combination: len(pairs(combination) & missing))
+        missing -= pairs(best)
+        chosen.append(best)
+    return chosen
+
+
+def as_answers(combination: dict[str, Any]) -> dict[str, Any]:
+    """What Copier is given: the names are two answers."""
+    names: dict[str, Any] = combination["names"]
+    return names | {name: value for name, value in combination.items() if name != "names"}
+
+
+def label(combination: dict[str, Any]) -> str:
+    answers = as_answers(combination)
+    return "-".join(str(value)[:12].replace("/", "") for value in answers.values())

@@ -1,0 +1,265 @@
+"""The questions: their defaults always do, and a bad answer is refused with what to type instead."""
+
+import re
+import subprocess
+import sys
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from pytest_copie.plugin import Copie
+
+from .conftest import TEMPLATE, Render, Workshop
+
+NAME = "Type small letters a to z"
+TAKEN = "means something else in Python or in this project"
+FOLDER = "Type the folder relative to the repository"
+
+BAD_ANSWERS = [
+    *[
+        ("project_name", value, NAME)
+        for value in (
+            "Order-Intake",
+            "order_intake",
+            "order intake",
+            " order",
+            "order ",
+            "order\n",
+            "-order",
+            "order-",
+            "order--intake",
+            "1order",
+            "ordеr",  # the fourth letter is Cyrillic
+            "ｏrder",  # the first letter is fullwidth
+            "café",
+            'or"der',
+            "or'der",
+            "../x",
+            "a/b",
+            "a\\b",
+            "~",
+            ".",
+            "$HOME",
+            "`id`",
+            "{{ 1 }}",
+            "a;b",
+            "x" * 41,
+        )
+    ],
+    *[
+        ("project_name", value, "is the name of a package that the service uses")
+        for value in ("fastapi", "opentelemetry-sdk", "genai-prices", "modal", "pyyaml")
+    ],
+    *[
+        ("package_name", value, NAME)
+        for value in (
+            "Intake",
+            "order-intake",
+            "order intake",
+            "_order",
+            "order_",
+            "order__intake",
+            "2fast",
+            "ordеr",
+            "ｉntake",
+            "intake\n",
+            'in"take',
+            "in'take",
+            "../x",
+            "x/../y",
+            "/etc",
+            "a.b",
+            "a\\b",
+            "{% raw %}",
+            "None",
+            "x" * 41,
+        )
+    ],
+    *[
+        ("package_name", value, TAKEN)
+        for value in (
+            "class",
+            "async",
+            "match",
+            "type",
+            "json",
+            "email",
+            "logging",
+            "distutils",
+            "fastapi",
+            "anthropic",
+            "opentelemetry",
+            "sqlalchemy",
+            "genai_prices",
+            "modal",
+            "httpx2",
+            "grpc",
+            "google",
+            "tests",
+            "honeycomb",
+            "docs",
+            "con",
+            "nul",
+            "com1",
+        )
+    ],
+    *[
+        ("modal_secret", value, "Type the name of a Modal secret")
+        for value in ("", "-x", "a b", 'a"b', "a/b", "../x", "é", "x" * 65, "a\n")
+    ],
+    *[
+        ("modal_secret", value, "That is a key")
+        for value in ("hcaik_" + "x" * 58, "0123456789abcdef" * 2, "hcxlk_abc")
+    ],
+    *[
+        (question, value, "Invalid choice")
+        for question, value in (
+            ("layout", "both"),
+            ("honeycomb_region", "US"),
+            ("honeycomb_plan", "premium"),
+            ("otlp_protocol", "http"),
+        )
+    ],
+]
+
+
+@pytest.mark.parametrize(("question", "answer", "message"), BAD_ANSWERS)
+def test_a_bad_answer_is_refused(question: str, answer: str, message: str, copie: Copie) -> None:
+    result = copie.copy(extra_answers={question: answer}, template_dir=TEMPLATE)
+
+    assert result.exit_code != 0
+    assert message in str(result.exception)
+    assert result.project_dir is None or not list(result.project_dir.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["..", "/etc", "src/../..", "a//b", "a b", "./a", "a/", "c:\\a"])
+def test_a_package_folder_outside_the_repository_is_refused(folder: str, copie: Copie) -> None:
+    answers = {"layout": "existing", "package_dir": folder}
+    result = copie.copy(extra_answers=answers, template_dir=TEMPLATE)
+
+    assert result.exit_code != 0
+
+
+def test_there_are_sixty_bad_answers_and_more() -> None:
+    assert len(BAD_ANSWERS) >= 60
+
+
+@pytest.mark.parametrize(
+    ("folder", "project_name", "package_name"),
+    [
+        ("order-intake", "order-intake", "order_intake"),
+        ("Order Intake 2", "order-intake-2", "order_intake_2"),
+        ("2026_orders", "orders", "orders"),
+        ("Überweisung", "berweisung", "berweisung"),
+        ("日本", "my-service", "my_service"),
+        ("...", "my-service", "my_service"),
+        ("test", "test-service", "test_service"),
+        ("fastapi", "fastapi-service", "fastapi_service"),
+        ("a'b\"c", "a-b-c", "a_b_c"),
+        ("[x]*?", "x", "x"),
+        ("x" * 60, "x" * 40, "x" * 40),
+        ("a" * 35 + "-bcd-efg", "a" * 35 + "-bcd", "a" * 35 + "_bcd"),
+    ],
+)
+def test_any_folder_name_gives_defaults_that_do(
+    folder: str, project_name: str, package_name: str, render: Render
+) -> None:
+    answers = yaml.safe_load((render(folder) / ".copier-answers.yml").read_text())
+
+    assert answers["project_name"] == project_name
+    assert answers["package_name"] == package_name
+
+
+def test_what_is_recorded_is_the_answers_and_nothing_else(render: Render) -> None:
+    answers = yaml.safe_load((render() / ".copier-answers.yml").read_text())
+
+    assert {name for name in answers if not name.startswith("_")} == {
+        "layout",
+        "project_name",
+        "package_name",
+        "honeycomb_region",
+        "honeycomb_plan",
+        "otlp_protocol",
+        "modal_secret",
+    }
+
+
+def taken_names() -> set[str]:
+    questions = yaml.safe_load((TEMPLATE / "copier.yml").read_text())
+    return set(re.sub(r"{#.*?#}", "", questions["taken_names"]["default"]).split())
+
+
+def test_no_name_of_the_standard_library_can_be_taken() -> None:
+    # A name with a capital, cProfile, is refused for that.
+    names = {name for name in sys.stdlib_module_names if re.fullmatch(r"[a-z]\w*", name)}
+
+    assert {name for name in names if name == name.lower()} <= taken_names()
+
+
+def test_no_name_of_a_dependency_can_be_taken(render: Render, workshop: Workshop) -> None:
+    project = render(otlp_protocol="grpc")
+    workshop.install(project)
+
+    [site_packages] = workshop.environment.glob("lib/python*/site-packages")
+    installed = list(distributions(path=[str(site_packages)]))
+    names = {
+        found.metadata["Name"].lower().replace("-", "_").replace(".", "_") for found in installed
+    }
+    assert len(names) > 50
+    assert names <= taken_names()
+
+
+def copier(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "copier", *arguments],
+        cwd=cwd,
+        check=False,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def test_one_command_without_trust_and_without_answers_renders(tmp_path: Path) -> None:
+    done = copier("copy", "--defaults", "--vcs-ref=HEAD", str(TEMPLATE), "my service", cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert "cd 'my service'\n    uv run fastapi dev" in done.stderr
+    assert "returning empty dict" not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "my service/my_service/api/server.py").exists()
+
+
+def test_a_folder_with_a_project_is_an_existing_repository_which_is_not_there_yet(
+    tmp_path: Path,
+) -> None:
+    for name in ("pyproject.toml", "requirements.txt"):
+        repository = tmp_path / name.split(".")[0]
+        repository.mkdir()
+        (repository / name).touch()
+        done = copier("copy", "--defaults", "--vcs-ref=HEAD", str(TEMPLATE), ".", cwd=repository)
+
+        assert done.returncode == 1
+        # Without a terminal, Copier puts its own traceback before a validator's sentence.
+        sentence = done.stderr.strip().splitlines()[-1]
+        assert "Adding observability to an existing repository is not there yet" in sentence
+        assert [path.name for path in repository.iterdir()] == [name]
+
+
+def test_the_answers_of_another_template_are_left_alone(tmp_path: Path) -> None:
+    theirs = "_src_path: gh:somebody/else\nproject_name: theirs\n"
+    (tmp_path / ".copier-answers.yml").write_text(theirs)
+
+    done = copier("copy", "--defaults", "--vcs-ref=HEAD", str(TEMPLATE), ".", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "--answers-file .copier-answers.honeycomb.yml" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == [".copier-answers.yml"]
+    assert (tmp_path / ".copier-answers.yml").read_text() == theirs
+
+    option = "--answers-file=.copier-answers.honeycomb.yml"
+    done = copier("copy", "--defaults", option, "--vcs-ref=HEAD", str(TEMPLATE), ".", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / ".copier-answers.yml").read_text() == theirs
+    assert (tmp_path / ".copier-answers.honeycomb.yml").exists()
