@@ -9,6 +9,8 @@ from opentelemetry.trace import Span, SpanKind
 
 from .spans import get_tracer, record_error
 
+_tracer = get_tracer(__name__)
+
 _SPAN = "_observability_span"
 # OpenTelemetry's names where they differ from SQLAlchemy's.
 _SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
@@ -41,7 +43,7 @@ def _before_query(
         return
     name = connection.dialect.name
     query = _without_literals(statement)
-    span = get_tracer(__name__).start_span(
+    span = _tracer.start_span(
         query.split(None, 1)[0].upper() if query else "QUERY",
         kind=SpanKind.CLIENT,
         attributes={"db.system.name": _SYSTEMS.get(name, name), "db.query.text": query},

@@ -3,14 +3,17 @@
 import logging
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 logger = logging.getLogger(__name__)
 
 _TRUE: Final = ("true", "1", "yes", "on")
 _FALSE: Final = ("false", "0", "no", "off")
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
+_HEADER_VALUE: Final = re.compile(r"[ -~]+")
 
 
 class Environment:
@@ -82,3 +85,15 @@ class Environment:
             logger.warning("%s is no URL such as https://host:4318; it is left out.", name)
             return None
         return value.rstrip("/")
+
+    def headers(self, *names: str) -> dict[str, str]:
+        """Headers as OTLP writes them, `name=value,name=value`, where a value may be URL-encoded."""
+        headers: dict[str, str] = {}
+        for member in filter(None, (self.text(*names) or "").split(",")):
+            name, separator, value = (unquote(part.strip()) for part in member.partition("="))
+            if separator and _HEADER_NAME.fullmatch(name) and _HEADER_VALUE.fullmatch(value):
+                headers[name.lower()] = value
+            else:
+                # Not shown, as it may be half of a key. The SDK's own parser logs it.
+                logger.warning("%s holds what is not name=value; that is left out.", names[-1])
+        return headers

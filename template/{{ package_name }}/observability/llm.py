@@ -1,5 +1,6 @@
-"""The span of one LLM call: its model, tokens and cost, never its content."""
+"""The span of one LLM call: its model, tokens and cost, and its content only where it is asked for."""
 
+import json
 import logging
 import time
 from types import TracebackType
@@ -9,6 +10,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from . import pricing
 from .pricing import TokenUsage
+from .settings import captures_content
 from .spans import enter_span, leave_span
 
 logger = logging.getLogger(__name__)
@@ -26,6 +28,7 @@ class LLMCall:
         self._model = model
         self._attributes = attributes
         self._usage: TokenUsage | None = None
+        self._captures_content = captures_content()
 
     @property
     def span(self) -> Span:
@@ -68,6 +71,23 @@ class LLMCall:
             self._model = model
             self._span.set_attribute("gen_ai.response.model", model)
 
+    def record_content(self, prompt: str, answer: str, *, system: str | None = None) -> None:
+        """Puts the texts of the call on its span, where the environment asks for content.
+
+        It does with OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=SPAN_ONLY. Otherwise, this
+        does nothing.
+        """
+        if not self._captures_content:
+            return
+        self._span.set_attributes(
+            {
+                "gen_ai.input.messages": _message("user", prompt),
+                "gen_ai.output.messages": _message("assistant", answer),
+            }
+        )
+        if system:
+            self._span.set_attribute("gen_ai.system_instructions", json.dumps([_text(system)]))
+
     def __enter__(self) -> Self:
         pricing.start_loading()
         self._span, self._before = enter_span("llm.call", self._attributes, kind=SpanKind.CLIENT)
@@ -107,6 +127,14 @@ class LLMCall:
         if cost is not None:
             self._span.set_attribute("llm.cost_usd", float(cost))
         self._span.end(end_time=ended)
+
+
+def _message(role: str, text: str) -> str:
+    return json.dumps([{"role": role, "parts": [_text(text)]}])
+
+
+def _text(text: str) -> dict[str, str]:
+    return {"type": "text", "content": text}
 
 
 def llm_call(

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock, Thread
@@ -57,6 +58,7 @@ class TokenUsage:
         raise TypeError(f"{type(usage).__name__} is no token usage that is known here")
 
 
+@lru_cache(maxsize=1024)
 def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
     """Price of one call in US dollars, or None for a model without a known price.
 

@@ -93,7 +93,7 @@ class Settings:
             endpoint=endpoint,
             has_destination=has_destination,
             headers=_honeycomb_headers(key, read.text("HONEYCOMB_DATASET") or service_name)
-            | _own_headers(read),
+            | read.headers("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
             timeout=read.number(
                 "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
                 "OTEL_EXPORTER_OTLP_TIMEOUT",
@@ -112,6 +112,16 @@ class Settings:
             keep_slow_ms=read.number("HONEYCOMB_KEEP_SLOW_MS", default=KEEP_SLOW_MS),
             keep_cost_usd=read.number("HONEYCOMB_KEEP_COST_USD", default=KEEP_COST_USD),
         )
+
+
+def captures_content(variables: Mapping[str, str] = os.environ) -> bool:
+    """Whether prompts and answers go on spans, which OpenTelemetry's own variable has to ask for."""
+    content = Environment(variables).choice(
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        choices=("NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"),
+        default="NO_CONTENT",
+    )
+    return content in ("SPAN_ONLY", "SPAN_AND_EVENT")
 
 
 def _sample_rate(read: Environment) -> int:
@@ -144,12 +154,3 @@ def _honeycomb_headers(key: str | None, dataset: str) -> dict[str, str]:
         # Newer keys find the dataset by service.name.
         headers["x-honeycomb-dataset"] = dataset
     return headers
-
-
-def _own_headers(read: Environment) -> dict[str, str]:
-    headers = read.text("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS")
-    if headers is None:
-        return {}
-    from opentelemetry.util.re import parse_env_headers
-
-    return dict(parse_env_headers(headers, liberal=True))

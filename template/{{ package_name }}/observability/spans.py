@@ -17,6 +17,9 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+_tracer = trace.get_tracer(__name__)
+
+
 def get_tracer(name: str) -> Tracer:
     """A tracer for spans made by hand. `name` is the module's: `get_tracer(__name__)`."""
     return trace.get_tracer(name)
@@ -98,7 +101,7 @@ class traced:
 def enter_span(name: str, attributes: Attributes = None, *, kind: SpanKind) -> tuple[Span, Context]:
     """Starts a span and makes it the current one, until `leave_span` is given both results."""
     before = context.get_current()
-    span = get_tracer(__name__).start_span(name, kind=kind, attributes=attributes)
+    span = _tracer.start_span(name, kind=kind, attributes=attributes)
     context.attach(trace.set_span_in_context(span, before))
     return span, before
 

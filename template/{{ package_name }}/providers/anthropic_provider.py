@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from ..observability import TokenUsage
-from .base import Completion, Provider, ProviderError, Request
+from .base import Completion, Provider, ProviderError, Request, record
 
 if TYPE_CHECKING:
     from anthropic import AsyncAnthropic
@@ -48,7 +48,7 @@ class AnthropicProvider(Provider):
             with _provider_errors():
                 message = await client.messages.create(**self._parameters(request))
                 completion = _completion(message)
-            call.record_usage(completion.usage, model=completion.model)
+            record(call, request, completion)
             return completion
 
     @asynccontextmanager
@@ -63,7 +63,7 @@ class AnthropicProvider(Provider):
                 yield _pieces(stream)
                 with _provider_errors():
                     completion = _completion(await stream.get_final_message())
-            call.record_usage(completion.usage, model=completion.model)
+            record(call, request, completion)
 
     async def aclose(self) -> None:
         if self._client is not None:

@@ -62,3 +62,9 @@ class Provider(ABC):
             temperature=self.temperature,
             conversation_id=request.conversation_id,
         )
+
+
+def record(call: LLMCall, request: Request, completion: Completion) -> None:
+    """Tells the call's span what it took, and what was said where content is asked for."""
+    call.record_usage(completion.usage, model=completion.model)
+    call.record_content(request.prompt, completion.text, system=request.system)

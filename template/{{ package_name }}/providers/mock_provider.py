@@ -8,7 +8,7 @@ from keyword import iskeyword
 from typing import Any, Final
 
 from ..observability import TokenUsage
-from .base import Completion, Provider, Request
+from .base import Completion, Provider, Request, record
 
 _NOTE: Final = "Written by the mock provider; with ANTHROPIC_API_KEY set, a model writes it."
 # Words that say what to do with a function rather than what the function does.
@@ -31,7 +31,7 @@ class MockProvider(Provider):
     async def complete(self, request: Request) -> Completion:
         with self._call(request) as call:
             completion = self._answer(request)
-            call.record_usage(completion.usage, model=completion.model)
+            record(call, request, completion)
             return completion
 
     @asynccontextmanager
@@ -44,7 +44,7 @@ class MockProvider(Provider):
                     yield line
 
             yield lines()
-            call.record_usage(completion.usage, model=completion.model)
+            record(call, request, completion)
 
     def _answer(self, request: Request) -> Completion:
         if request.output_schema is not None:
