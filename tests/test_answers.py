@@ -110,7 +110,7 @@ BAD_ANSWERS = [
     ],
     *[
         ("modal_secret", value, "That is a key")
-        for value in ("hcaik_" + "x" * 58, "0123456789abcdef" * 2, "hcxlk_abc")
+        for value in ("hcaik_" + "x" * 58, "0123456789abcdef" * 2, "hcxlk_abc", "sk-ant-api03-x")
     ],
     *[
         (question, value, "Invalid choice")

@@ -20,7 +20,14 @@ _FENCED: Final = re.compile(r"\A\s*```(?:python)?\n(?P<code>.*?)```\s*\Z", re.DO
 
 
 class CodeRejected(Exception):
-    """The code is not what was specified. The message says why."""
+    """The code is not what was specified.
+
+    The message says why without quoting the code, as it goes on a span; `detail` quotes it.
+    """
+
+    def __init__(self, message: str, detail: str | None = None) -> None:
+        super().__init__(message)
+        self.detail = detail or message
 
 
 async def generate_code(ir: IR, provider: Provider, *, conversation_id: str) -> str:
@@ -51,7 +58,7 @@ async def generate_code(ir: IR, provider: Provider, *, conversation_id: str) -> 
 async def _write(
     ir: IR, provider: Provider, rejected: CodeRejected | None, *, conversation_id: str
 ) -> str:
-    specification = ir.model_dump() | ({"rejected": str(rejected)} if rejected else {})
+    specification = ir.model_dump() | ({"rejected": rejected.detail} if rejected else {})
     request = Request(
         system=_SYSTEM,
         prompt=json.dumps(specification),
@@ -73,7 +80,7 @@ def validate_code(code: str, ir: IR) -> None:
         tree = ast.parse(code)
         compile(tree, "<generated>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise CodeRejected(f"It is not Python: {error}.") from None
+        raise CodeRejected("It is not Python.", f"It is not Python: {error}.") from None
     for statement in tree.body:
         if (
             isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -81,7 +88,7 @@ def validate_code(code: str, ir: IR) -> None:
         ):
             _check_parameters(statement, ir)
             return
-    raise CodeRejected(f"It defines no function {ir.function}.")
+    raise CodeRejected("It does not define the function.", f"It defines no function {ir.function}.")
 
 
 def _check_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef, ir: IR) -> None:
@@ -95,5 +102,6 @@ def _check_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef, ir: IR) 
     wanted = [parameter.name for parameter in ir.parameters]
     if written != wanted:
         raise CodeRejected(
-            f"{ir.function} takes ({', '.join(written)}) and should take ({', '.join(wanted)})."
+            "Its parameters are not those that are specified.",
+            f"{ir.function} takes ({', '.join(written)}) and should take ({', '.join(wanted)}).",
         )

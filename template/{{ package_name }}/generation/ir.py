@@ -18,7 +18,14 @@ function does; name each, and leave the list empty where nothing is open."""
 
 
 class IRRejected(Exception):
-    """What the model answered is no specification. The message says why."""
+    """What the model answered is no specification.
+
+    The message says so without quoting the answer, as it goes on a span; `detail` says why.
+    """
+
+    def __init__(self, message: str, detail: str) -> None:
+        super().__init__(message)
+        self.detail = detail
 
 
 def _identifier(name: str) -> str:
@@ -94,4 +101,7 @@ def _validated(text: str) -> IR:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "it"
-        raise IRRejected(f"The specification is not valid: {place}: {first['msg']}.") from None
+        raise IRRejected(
+            f"The specification is not valid ({first['type']}).",
+            f"The specification is not valid: {place}: {first['msg']}.",
+        ) from None

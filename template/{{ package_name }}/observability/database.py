@@ -7,22 +7,31 @@ from typing import Any
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
-from .spans import get_tracer, record_error
+from .errors import record_error
+from .spans import get_tracer
 
 _tracer = get_tracer(__name__)
 
 _SPAN = "_observability_span"
 # OpenTelemetry's names where they differ from SQLAlchemy's.
 _SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
-_LITERAL = re.compile(
-    r"""
-      --[^\n]* | /\*.*?\*/             # comments
-    | \$(?P<tag>\w*)\$.*?\$(?P=tag)\$  # PostgreSQL's dollar-quoted text
-    | [EXBNexbn]?'(?:[^'\\]|''|\\.)*(?:'|\Z)  # text, closed or not
-    | (?<![\w$:.])\d[\d.]*(?:[eE][+-]?\d+)?\b  # numbers, but no $1 and no :name_1
-    """,
-    re.VERBOSE | re.DOTALL,
-)
+_COMMENT = r"--[^\n]* | /\*.*?\*/"
+_DOLLAR_QUOTED = r"\$(?P<tag>\w*)\$.*?(?:\$(?P=tag)\$|\Z)"
+_ESCAPED = r"'(?:[^'\\]|''|\\.)*(?:'|\Z)"
+_TEXT = rf"[eE]{_ESCAPED} | [BNXbnx]?'(?:[^']|'')*(?:'|\Z)"
+# No $1, no :name_1 and no part of a name.
+_NUMBER = r"(?<![\w$:.])\d[\d.]*(?:[eE][+-]?\d+)?\b"
+_NAME = r'"(?:[^"]|"")*" | `[^`]*`'
+_VALUES = {
+    "mysql": rf"(?P<comment>{_COMMENT} | \#[^\n]*) | `[^`]*` | (?P<value>{_ESCAPED}"
+    rf'| "(?:[^"\\]|""|\\.)*(?:"|\Z) | {_NUMBER})',
+    "mssql": rf"(?P<comment>{_COMMENT}) | \[[^\]]*\] | {_NAME} | (?P<value>{_TEXT} | {_NUMBER})",
+    "": rf"(?P<comment>{_COMMENT}) | {_NAME} | (?P<value>{_DOLLAR_QUOTED} | {_TEXT} | {_NUMBER})",
+}
+_VALUES["mariadb"] = _VALUES["mysql"]
+_TOKENS = {
+    dialect: re.compile(tokens, re.VERBOSE | re.DOTALL) for dialect, tokens in _VALUES.items()
+}
 
 
 def trace_queries() -> None:
@@ -39,10 +48,11 @@ def _before_query(
     connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
 ) -> None:
     # Outside a trace (start-up, health checks, migrations) a query would be a trace of its own.
-    if not trace.get_current_span().is_recording():
+    # A request's span has ended when its background tasks run, and is their parent all the same.
+    if not trace.get_current_span().get_span_context().is_valid:
         return
     name = connection.dialect.name
-    query = _without_literals(statement)
+    query = without_values(statement, name)
     span = _tracer.start_span(
         query.split(None, 1)[0].upper() if query else "QUERY",
         kind=SpanKind.CLIENT,
@@ -67,10 +77,13 @@ def _after_error(error: Any) -> None:
 
 
 @lru_cache(maxsize=512)
-def _without_literals(statement: str) -> str:
-    """`statement` with placeholders where it holds text or numbers, on one line."""
-    return " ".join(_LITERAL.sub(_placeholder, statement).split())
+def without_values(statement: str, dialect: str) -> str:
+    """`statement` with a question mark for each text and number in it, on one line."""
+    tokens = _TOKENS.get(dialect, _TOKENS[""])
+    return " ".join(tokens.sub(_without_value, statement).split())
 
 
-def _placeholder(literal: re.Match[str]) -> str:
-    return " " if literal[0].startswith(("--", "/*")) else "?"
+def _without_value(token: re.Match[str]) -> str:
+    if token["value"]:
+        return "?"
+    return " " if token["comment"] else token[0]

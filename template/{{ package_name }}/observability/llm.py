@@ -6,7 +6,7 @@ import time
 from types import TracebackType
 from typing import Any, Final, Self
 
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
 from . import pricing
 from .pricing import TokenUsage
@@ -27,6 +27,7 @@ class LLMCall:
         self._provider = provider
         self._model = model
         self._attributes = attributes
+        self._span: Span = INVALID_SPAN
         self._usage: TokenUsage | None = None
         self._captures_content = captures_content()
 
@@ -46,7 +47,7 @@ class LLMCall:
         """
         try:
             self._usage = TokenUsage.of(usage)
-        except TypeError as error:
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
             logger.warning("Tokens and cost of a call of %s are missing: %s", self._model, error)
             return
         self._span.set_attributes(
@@ -90,6 +91,7 @@ class LLMCall:
 
     def __enter__(self) -> Self:
         pricing.start_loading()
+        self._usage = None
         self._span, self._before = enter_span("llm.call", self._attributes, kind=SpanKind.CLIENT)
         open_calls.add(self._span.get_span_context().span_id)
         return self
@@ -102,7 +104,9 @@ class LLMCall:
     ) -> None:
         leave_span(self._span, self._before, error)
         open_calls.discard(self._span.get_span_context().span_id)
-        if self._usage is None or not self._span.is_recording():
+        # A failed call ends at once, before the spans that its exception is on the way to.
+        is_priced = self._usage is not None and (error is None or pricing.is_loaded())
+        if not is_priced or not self._span.is_recording():
             self._span.end()
             return
         ended = time.time_ns()

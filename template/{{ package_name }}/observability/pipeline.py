@@ -1,7 +1,7 @@
 """What becomes of a finished span: one event a thing, nothing private, and only what is kept."""
 
+import logging
 import os
-import re
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
@@ -12,14 +12,33 @@ from opentelemetry.trace import SpanKind, Status
 from opentelemetry.util.types import AttributeValue
 
 from . import pricing
+from .errors import status_without_values, without_values
 from .llm import open_calls
 from .sampling import weight_of
 from .traces import Finished, KeepRules, TracesUnderWay
+
+logger = logging.getLogger(__name__)
 
 # What FastAPI and its older instrumentation say of a request beside route, method and status:
 # paths, query strings, hosts and addresses, which identify people and are billed as columns.
 _NOT_SENT: Final = frozenset(
     {
+        # Names of before the conventions were stable.
+        "http.client_ip",
+        "http.flavor",
+        "http.host",
+        "http.scheme",
+        "http.server_name",
+        "http.target",
+        "http.url",
+        "http.user_agent",
+        "net.host.ip",
+        "net.host.name",
+        "net.host.port",
+        "net.peer.ip",
+        "net.peer.name",
+        "net.peer.port",
+        # Those of today.
         "client.address",
         "client.port",
         "network.local.address",
@@ -36,15 +55,6 @@ _NOT_SENT: Final = frozenset(
         "url.scheme",
         "user_agent.original",
     }
-)
-# Values that libraries put into the text of their exceptions: SQLAlchemy's statement and
-# parameters, PostgreSQL's detail, Pydantic's input.
-_PRIVATE_TEXT: Final = re.compile(
-    r"\n?\[SQL: .*?\]\n?(?=\[parameters|\(Background|\Z|\n)"
-    r"|\[parameters: .*?\]\n?(?=\(Background|\Z|\n)"
-    r"|\nDETAIL: [^\n]*"
-    r"|, input_value=.*?(?=, input_type=)",
-    re.DOTALL,
 )
 
 
@@ -63,7 +73,8 @@ class Sink(Protocol):
     def flush(self, timeout: float) -> bool:
         """Whether all that was taken is sent, after at most `timeout` seconds."""
 
-    def shutdown(self) -> None: ...
+    def shutdown(self) -> None:
+        """Sends what it has, in a few seconds at most, and takes nothing more."""
 
 
 class Pipeline(SpanProcessor):
@@ -82,6 +93,12 @@ class Pipeline(SpanProcessor):
             self._traces.started(span)
 
     def on_end(self, span: ReadableSpan) -> None:
+        try:
+            self._on_end(span)
+        except Exception as error:
+            logger.debug("A span is lost: %s", error, exc_info=True)
+
+    def _on_end(self, span: ReadableSpan) -> None:
         if _repeats_an_llm_call(span):
             if self._traces:
                 self._traces.left_out(span)
@@ -94,9 +111,9 @@ class Pipeline(SpanProcessor):
 
     def shutdown(self) -> None:
         """Decides what is under way as it is, and sends what is kept: the process ends."""
+        pricing.wait_until_loaded(2.0)
         if self._traces:
             self._traces.decide_all()
-        self._sink.flush(5.5)
         self._sink.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -115,8 +132,8 @@ class Pipeline(SpanProcessor):
             attributes = {**attributes, "SampleRate": weight}
         status = span.status
         if status.description:
-            status = Status(status.status_code, _without_private_text(status.description))
-        self._sink.take(span, attributes, [_scrubbed(event) for event in events], status)
+            status = Status(status.status_code, status_without_values(status.description))
+        self._sink.take(span, attributes, [_without_values(event) for event in events], status)
 
 
 class _RaisedBelow:
@@ -163,18 +180,25 @@ def _repeats_an_llm_call(span: ReadableSpan) -> bool:
         and span.parent.span_id in open_calls
         and span.attributes is not None
         and "gen_ai.operation.name" in span.attributes
+        # A call of another provider, say, which `llm_call` tells of too.
+        and "llm.provider" not in span.attributes
     )
 
 
-def _scrubbed(event: Event) -> Event:
-    if event.name != "exception" or not event.attributes:
+def _without_values(event: Event) -> Event:
+    """`event` as record_error makes it, where OpenTelemetry's own code has recorded it."""
+    attributes = event.attributes
+    if event.name != "exception" or not attributes:
         return event
-    attributes: dict[str, Any] = dict(event.attributes)
-    for name in ("exception.message", "exception.stacktrace"):
-        if isinstance(text := attributes.get(name), str):
-            attributes[name] = _without_private_text(text)
-    return Event(event.name, attributes, event.timestamp)
-
-
-def _without_private_text(text: str) -> str:
-    return _PRIVATE_TEXT.sub("", text)
+    message = str(attributes.get("exception.message", ""))
+    shorter = without_values(str(attributes.get("exception.type", "")), message)
+    if shorter == message:
+        return event
+    stack_trace = str(attributes.get("exception.stacktrace", ""))
+    changed: dict[str, Any] = {
+        **attributes,
+        "exception.message": shorter,
+        # The text of the exception ends it, and others may be quoted above.
+        "exception.stacktrace": stack_trace.replace(message, shorter),
+    }
+    return Event(event.name, changed, event.timestamp)

@@ -3,7 +3,7 @@
 import logging
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -31,31 +31,42 @@ class TokenUsage:
     def of(cls, usage: Any) -> Self:
         """The usage of an SDK's response: Anthropic's, OpenAI's of either API, or one of these.
 
-        Anthropic counts cached tokens beside the input, OpenAI within it. Raises TypeError for
-        anything else.
+        An object or a mapping. Anthropic counts cached tokens beside the input, OpenAI within it.
+        Raises TypeError for anything else.
         """
         if isinstance(usage, cls):
             return usage
-        if hasattr(usage, "cache_read_input_tokens"):
-            read = usage.cache_read_input_tokens or 0
-            written = usage.cache_creation_input_tokens or 0
-            by_lifetime = getattr(usage, "cache_creation", None)
+
+        def tokens(*path: str) -> int:
+            value = usage
+            for name in path:
+                value = (
+                    value.get(name) if isinstance(value, Mapping) else getattr(value, name, None)
+                )
+            if value is not None and (type(value) is not int or value < 0):
+                raise TypeError(f"{'.'.join(path)} is no number of tokens.")
+            return value or 0
+
+        def has(name: str) -> bool:
+            return name in usage if isinstance(usage, Mapping) else hasattr(usage, name)
+
+        if has("cache_read_input_tokens") or has("cache_creation_input_tokens"):
+            read, written = tokens("cache_read_input_tokens"), tokens("cache_creation_input_tokens")
             return cls(
-                input_tokens=(usage.input_tokens or 0) + read + written,
-                output_tokens=usage.output_tokens or 0,
+                input_tokens=tokens("input_tokens") + read + written,
+                output_tokens=tokens("output_tokens"),
                 cache_read_tokens=read,
                 cache_write_tokens=written,
-                cache_write_1h_tokens=getattr(by_lifetime, "ephemeral_1h_input_tokens", 0) or 0,
+                cache_write_1h_tokens=tokens("cache_creation", "ephemeral_1h_input_tokens"),
             )
-        for prefix, suffix in (("input", "output"), ("prompt", "completion")):
-            if hasattr(usage, f"{prefix}_tokens"):
-                details = getattr(usage, f"{prefix}_tokens_details", None)
+        for before, after in (("input", "output"), ("prompt", "completion")):
+            if has(f"{before}_tokens"):
                 return cls(
-                    input_tokens=getattr(usage, f"{prefix}_tokens") or 0,
-                    output_tokens=getattr(usage, f"{suffix}_tokens") or 0,
-                    cache_read_tokens=getattr(details, "cached_tokens", 0) or 0,
+                    input_tokens=tokens(f"{before}_tokens"),
+                    output_tokens=tokens(f"{after}_tokens"),
+                    cache_read_tokens=tokens(f"{before}_tokens_details", "cached_tokens"),
                 )
-        raise TypeError(f"{type(usage).__name__} is no token usage that is known here")
+        raise TypeError(f"{type(usage).__name__} is no token usage that is known here.")
 
 
 @lru_cache(maxsize=1024)
@@ -119,6 +130,9 @@ class _Prices:
                 return
         callback()
 
+    def is_loaded(self) -> bool:
+        return self._loaded
+
     def wait(self, timeout: float) -> None:
         thread = self._thread
         if thread is not None:
@@ -143,6 +157,10 @@ _prices = _Prices()
 def start_loading() -> None:
     """Begins to load the prices, in the time that the first call takes to come back."""
     _prices.start()
+
+
+def is_loaded() -> bool:
+    return _prices.is_loaded()
 
 
 def when_loaded(callback: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import Mapping
 
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.version import __version__ as sdk_version
 
 from .settings import Settings
 
@@ -19,13 +20,16 @@ def make_resource(settings: Settings, environment: Mapping[str, str] = os.enviro
     container that is restored from a memory snapshot.
     """
     attributes = {
+        "telemetry.sdk.language": "python",
+        "telemetry.sdk.name": "opentelemetry",
+        "telemetry.sdk.version": sdk_version,
         "service.name": settings.service_name,
         "service.instance.id": environment.get("MODAL_TASK_ID") or str(uuid.uuid4()),
         "service.version": settings.service_version,
         "deployment.environment.name": settings.environment,
     }
     attributes |= _modal(environment)
-    return Resource.create(attributes).merge(OTELResourceDetector().detect())
+    return Resource(attributes).merge(OTELResourceDetector().detect())
 
 
 def _modal(environment: Mapping[str, str]) -> dict[str, str]:

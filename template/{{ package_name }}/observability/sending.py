@@ -21,8 +21,13 @@ from . import encoding
 logger = logging.getLogger(__name__)
 
 MAX_QUEUED_BYTES: Final = 16_000_000
+FLUSH_SECONDS: Final = 5.5
+"""The longest that a stop waits: a little more than one export may take."""
 _BATCH_BYTES: Final = 1_000_000
 _LONGEST_PAUSE: Final = 30.0
+REJECTED: Final = (
+    "the API key was rejected ({}). Set HONEYCOMB_API_KEY to an ingest key of this region's team."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,11 +114,15 @@ class SpanQueue:
                     lambda: self._is_empty() or self._failures > failures,
                     max(0.0, deadline - time.monotonic()),
                 )
-                return self._is_empty()
+                self._has_given_up = not self._is_empty()
+                return not self._has_given_up
             finally:
                 self._flushing -= 1
 
     def shutdown(self) -> None:
+        """Sends what waits, unless that was just tried in vain: a stop waits once."""
+        if not self._has_given_up:
+            self.flush(FLUSH_SECONDS)
         with self._changed:
             self._is_shut_down = True
             self._changed.notify_all()
@@ -127,6 +136,7 @@ class SpanQueue:
         self._flushing = 0
         self._failures = 0
         self._is_failing = False
+        self._has_given_up = False
         self._is_shut_down = False
         self._thread = None
 
@@ -199,15 +209,22 @@ class SpanQueue:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _failed(self, failure: Failure) -> None:
-        with self._changed:
-            self._failures += 1
-            self._changed.notify_all()
         if not self._is_failing:
             self._is_failing = True
             logger.warning("Traces are not sent: %s", failure.reason)
+        with self._changed:
+            self._failures += 1
+            self._changed.notify_all()
 
     def _succeeded(self) -> None:
+        self._has_given_up = False
         if self._is_failing:
             self._is_failing = False
             logger.warning("Traces are sent again; %d spans were lost.", self.lost)
             self.lost = 0
+
+
+def in_one_line(error: Exception) -> str:
+    """What kind of error it is, and the first line of what it says."""
+    text = str(error).splitlines()
+    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__

@@ -12,8 +12,8 @@ from fastapi import FastAPI
 from opentelemetry import trace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from .errors import record_error
 from .setup import flush
-from .spans import record_error
 
 logger = logging.getLogger(__name__)
 
@@ -50,9 +50,20 @@ def _trace_natively(app: FastAPI, untraced_paths: frozenset[str]) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         return path in untraced_paths or bool(excluded_before and excluded_before(scope))
 
+    build_middleware_stack = app.build_middleware_stack
+
+    def build_observed_middleware_stack() -> ASGIApp:
+        stack = build_middleware_stack()
+        # Around the application's own middleware, which may fail too, and within what answers 500
+        # and so ends the span.
+        stack.app = _RecordException(stack.app)  # type: ignore[attr-defined]
+        return stack
+
     config["operation_spans"] = False
     config["exclude"] = exclude
-    app.add_middleware(_RecordException)
+    # An exporter of FastAPI's own would send each span a second time.
+    config["auto_configure"] = False
+    app.build_middleware_stack = build_observed_middleware_stack  # type: ignore[method-assign]
 
 
 def _trace_with_contrib(app: FastAPI, untraced_paths: Sequence[str]) -> None:

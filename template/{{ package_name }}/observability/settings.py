@@ -44,11 +44,17 @@ class Settings:
     """The URL that spans are sent to, with its path where the protocol is HTTP."""
     has_destination: bool
     """Whether there is a key for Honeycomb, or an endpoint of one's own."""
+    has_bad_key: bool = field(compare=False)
+    """Whether there is a key that cannot be one, which is said already."""
     headers: Mapping[str, str] = field(repr=False)
     """Sent with each export. One of them is the key."""
     timeout: float
     """Seconds that one export may take, retries included."""
     compressed: bool
+    certificate: str | None
+    """File of the authorities that the other side's certificate is held against."""
+    client_certificate: str | None
+    client_key: str | None
     delay: float
     """Seconds after which spans are sent at the latest."""
     batch: int
@@ -92,6 +98,7 @@ class Settings:
             protocol=protocol,
             endpoint=endpoint,
             has_destination=has_destination,
+            has_bad_key=key is None and read.text("HONEYCOMB_API_KEY") is not None,
             headers=_honeycomb_headers(key, read.text("HONEYCOMB_DATASET") or service_name)
             | read.headers("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
             timeout=read.number(
@@ -106,12 +113,19 @@ class Settings:
                 default="gzip",
             )
             == "gzip",
+            certificate=_file(read, "CERTIFICATE"),
+            client_certificate=_file(read, "CLIENT_CERTIFICATE"),
+            client_key=_file(read, "CLIENT_KEY"),
             delay=read.number("OTEL_BSP_SCHEDULE_DELAY", default=5_000) / 1_000,
             batch=read.whole_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", default=512),
             sample_rate=_sample_rate(read),
             keep_slow_ms=read.number("HONEYCOMB_KEEP_SLOW_MS", default=KEEP_SLOW_MS),
             keep_cost_usd=read.number("HONEYCOMB_KEEP_COST_USD", default=KEEP_COST_USD),
         )
+
+
+def _file(read: Environment, name: str) -> str | None:
+    return read.text(f"OTEL_EXPORTER_OTLP_TRACES_{name}", f"OTEL_EXPORTER_OTLP_{name}")
 
 
 def captures_content(variables: Mapping[str, str] = os.environ) -> bool:
@@ -140,7 +154,7 @@ def _api_key(read: Environment) -> str | None:
         # Sent as it is, a line break in it would make the exporter log the whole key.
         logger.warning(
             "HONEYCOMB_API_KEY holds a character that no key has, such as a quote or a line break;"
-            " it is left out."
+            " it is left out, and nothing is sent with it."
         )
         return None
     return key

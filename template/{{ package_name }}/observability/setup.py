@@ -72,10 +72,11 @@ def _set_up(settings: Settings) -> None:
     if settings.exporter == "none":
         return
     if settings.exporter == "otlp" and not settings.has_destination:
-        logger.warning(
-            "HONEYCOMB_API_KEY is not set: no traces are sent. Set it, or set"
-            " OTEL_EXPORTER_OTLP_ENDPOINT to a receiver of your own."
-        )
+        if not settings.has_bad_key:
+            logger.warning(
+                "HONEYCOMB_API_KEY is not set: no traces are sent. Set it, or set"
+                " OTEL_EXPORTER_OTLP_ENDPOINT to a receiver of your own."
+            )
         return
     _export(settings)
 
@@ -92,6 +93,12 @@ def _export(settings: Settings) -> None:
     provider: Any = trace.get_tracer_provider()
     keep = None
     if not hasattr(provider, "add_span_processor"):
+        if not isinstance(provider, trace.ProxyTracerProvider):
+            logger.warning(
+                "The tracer provider that is set already, %s, takes no processor: no traces are sent.",
+                type(provider).__name__,
+            )
+            return
         provider = TracerProvider(
             resource=resource, sampler=TraceSampler(settings.sample_rate), shutdown_on_exit=False
         )
@@ -114,10 +121,14 @@ def _sink(settings: Settings, resource: Resource) -> Sink:
     from .sending import SpanQueue
 
     def connect_late() -> Transport:
-        # Imported on the thread that sends: it needs TLS, HTTP or gRPC, and start-up does not.
-        from .transport import connect
+        # Imported on the thread that sends: start-up needs no TLS, HTTP or gRPC.
+        if settings.protocol == "grpc":
+            from .grpc_transport import GRPCTransport
 
-        return connect(settings)
+            return GRPCTransport(settings)
+        from .http_transport import HTTPTransport
+
+        return HTTPTransport(settings)
 
     return SpanQueue(
         connect_late, encode_resource(resource), delay=settings.delay, batch=settings.batch

@@ -1,6 +1,5 @@
 """Spans of this service's own work."""
 
-import asyncio
 import inspect
 from collections.abc import Callable
 from functools import wraps
@@ -9,9 +8,10 @@ from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, StatusCode, Tracer
+from opentelemetry.trace import Span, SpanKind, Tracer
 from opentelemetry.util.types import Attributes
-from starlette.exceptions import HTTPException
+
+from .errors import record_error
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,10 +46,11 @@ class traced:
         self._name = name
         self._attributes = attributes
         self._kind = kind
+        self._entered: list[tuple[Span, Context]] = []
 
     def __enter__(self) -> Span:
-        self._span, self._before = enter_span(self._name, self._attributes, kind=self._kind)
-        return self._span
+        self._entered.append(enter_span(self._name, self._attributes, kind=self._kind))
+        return self._entered[-1][0]
 
     def __exit__(
         self,
@@ -57,8 +58,9 @@ class traced:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        leave_span(self._span, self._before, error)
-        self._span.end()
+        span, before = self._entered.pop()
+        leave_span(span, before, error)
+        span.end()
 
     async def __aenter__(self) -> Span:
         return self.__enter__()
@@ -114,20 +116,3 @@ def leave_span(span: Span, before: Context, error: BaseException | None) -> None
         context.attach(before)
     if error is not None:
         record_error(span, error)
-
-
-def record_error(span: Span, error: BaseException) -> None:
-    """Marks `span` as failed by `error`, unless `error` is a way of answering or of stopping."""
-    if isinstance(error, HTTPException) and error.status_code < 500:
-        return
-    if isinstance(error, GeneratorExit):
-        return
-    name = type(error).__qualname__
-    span.set_attribute("error.type", name)
-    if isinstance(error, asyncio.CancelledError):
-        span.set_status(StatusCode.ERROR, "cancelled")
-    elif isinstance(error, Exception):
-        span.set_status(StatusCode.ERROR, f"{name}: {error}")
-        span.record_exception(error)
-    else:
-        span.set_status(StatusCode.ERROR, name)

@@ -111,6 +111,10 @@ def _completion(message: Message) -> Completion:
     if message.stop_reason is None:
         # The SDK takes the end of a broken connection for the end of the message.
         raise ProviderError("Anthropic's answer broke off.")
+    if message.stop_reason == "refusal":
+        raise ProviderError("The model refuses to answer this prompt.")
+    if message.stop_reason == "max_tokens":
+        raise ProviderError(f"The answer is longer than {AnthropicProvider.MAX_TOKENS} tokens.")
     return Completion(
         text="".join(block.text for block in message.content if block.type == "text"),
         model=message.model,
@@ -122,6 +126,7 @@ def _completion(message: Message) -> Completion:
 def _provider_errors() -> Iterator[None]:
     """Turns what the SDK raises into a sentence; the key and the prompt are in none of them."""
     import anthropic
+    import httpx2
 
     try:
         yield
@@ -134,8 +139,15 @@ def _provider_errors() -> Iterator[None]:
     except anthropic.APIConnectionError as error:
         raise ProviderError("The connection to Anthropic broke.") from error
     except anthropic.APIStatusError as error:
-        kind = "is overloaded" if error.status_code == 529 else "refused the request"
-        raise ProviderError(f"Anthropic {kind} ({error.status_code}).") from error
+        # An error in the middle of a stream comes with the status 200 and a type.
+        what = error.type if error.status_code == 200 else error.status_code
+        if error.status_code == 529 or error.type == "overloaded_error":
+            raise ProviderError("Anthropic is overloaded (529); try again later.") from error
+        if error.status_code >= 500 or error.type == "api_error":
+            raise ProviderError(f"Anthropic has a fault of its own ({what}).") from error
+        raise ProviderError(f"Anthropic refused the request ({what}).") from error
+    except httpx2.TransportError as error:
+        raise ProviderError("The connection to Anthropic broke.") from error
     except ProviderError:
         raise
     except Exception as error:  # the SDK lets what it cannot read escape as it comes

@@ -52,7 +52,7 @@ class PromptSessionManager:
                     session.prompt, self._provider, conversation_id=session.id
                 )
             except IRRejected as error:
-                session.fail(str(error))
+                session.fail(error.detail)
             except ProviderError as error:
                 session.fail(str(error))
                 unanswered = error
@@ -72,7 +72,7 @@ class PromptSessionManager:
             )
             session.status = SessionStatus.VALIDATED
         except CodeRejected as error:
-            session.fail(str(error))
+            session.fail(error.detail)
         except ProviderError as error:
             session.fail(str(error))
             unanswered = error

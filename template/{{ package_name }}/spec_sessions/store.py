@@ -5,8 +5,20 @@ from collections.abc import Mapping
 from datetime import UTC
 from typing import Any, Final
 
-from sqlalchemy import JSON, Column, DateTime, MetaData, String, Table, Text, insert, select, update
-from sqlalchemy.engine import RowMapping, make_url
+from sqlalchemy import (
+    JSON,
+    Column,
+    DateTime,
+    MetaData,
+    String,
+    Table,
+    Text,
+    insert,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.engine import URL, RowMapping, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
@@ -50,6 +62,9 @@ class SessionStore:
     async def open(self) -> None:
         """Makes the table where it is missing."""
         async with self._engine.begin() as connection:
+            if connection.dialect.name == "postgresql":
+                # Containers that start together would make it at the same time, and fail.
+                await connection.execute(text("SELECT pg_advisory_xact_lock(1)"))
             await connection.run_sync(_metadata.create_all)
 
     async def close(self) -> None:
@@ -68,6 +83,8 @@ class SessionStore:
             )
 
     async def get(self, session_id: str) -> PromptSession | None:
+        if "\0" in session_id:  # no text for PostgreSQL
+            return None
         async with self._engine.connect() as connection:
             result = await connection.execute(select(_sessions).where(_sessions.c.id == session_id))
             row = result.mappings().one_or_none()
@@ -86,20 +103,20 @@ def _session(row: RowMapping) -> PromptSession:
     return PromptSession.model_validate({**row, "created_at": created_at})
 
 
-def _async_url(url: str) -> str:
-    """`url` with the async driver: hosts hand out postgres:// and postgresql://."""
-    for scheme in ("postgres", "postgresql"):
-        if url.startswith(f"{scheme}://"):
-            url = f"postgresql+asyncpg://{url.removeprefix(f'{scheme}://')}"
-    if url.startswith("sqlite://"):
-        url = f"sqlite+aiosqlite://{url.removeprefix('sqlite://')}"
+def _async_url(text: str) -> URL:
+    """The URL with the async driver, as hosts hand out postgres:// with libpq's options."""
     try:
-        driver = make_url(url).drivername
-    except ArgumentError:
-        driver = ""
-    if driver not in ("postgresql+asyncpg", "sqlite+aiosqlite"):
-        raise ValueError(
-            "DATABASE_URL is neither postgresql://user:password@host/database"
-            " nor sqlite:///file.db."
+        url = make_url(text)
+    except (ArgumentError, ValueError):
+        url = make_url("no://")
+    if url.drivername in ("postgres", "postgresql", "postgresql+asyncpg"):
+        ssl = url.query.get("sslmode") or url.query.get("ssl")
+        url = url.set(drivername="postgresql+asyncpg").difference_update_query(
+            ["sslmode", "ssl", "channel_binding"]
         )
-    return url
+        return url.update_query_dict({"ssl": ssl}) if ssl else url
+    if url.drivername in ("sqlite", "sqlite+aiosqlite"):
+        return url.set(drivername="sqlite+aiosqlite")
+    raise ValueError(
+        "DATABASE_URL is neither postgresql://user:password@host/database nor sqlite:///file.db."
+    )

@@ -1,0 +1,77 @@
+"""OTLP over gRPC, for requests that are bytes already."""
+
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from .sending import REJECTED, Failure, in_one_line
+from .settings import Settings
+
+
+class GRPCTransport:
+    """A channel of grpcio, which connects and reconnects by itself."""
+
+    _METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._call: Any = None
+        self._channel: Any = None
+        # gRPC refuses header names with upper case.
+        self._metadata = [(name.lower(), value) for name, value in settings.headers.items()]
+
+    def send(self, request: bytes) -> Failure | None:
+        try:
+            import grpc
+        except ImportError:
+            return Failure(
+                reason="OTLP over gRPC needs grpcio. Install it, or set"
+                " OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf.",
+                again=False,
+            )
+        try:
+            if self._call is None:
+                self._connect()
+            self._call(request, timeout=self._settings.timeout, metadata=self._metadata)
+        except grpc.RpcError as error:
+            return self._failure(grpc.StatusCode, error)
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong, the thread goes on
+            reason = f"{self._settings.endpoint} cannot be used ({in_one_line(error)})."
+            return Failure(reason=reason, again=False)
+        return None
+
+    def close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+
+    def _connect(self) -> None:
+        import grpc
+
+        url = urlsplit(self._settings.endpoint)
+        compression = (
+            grpc.Compression.Gzip if self._settings.compressed else grpc.Compression.NoCompression
+        )
+        if url.scheme == "http":
+            self._channel = grpc.insecure_channel(url.netloc, compression=compression)
+        else:
+            authorities = self._settings.certificate
+            credentials = grpc.ssl_channel_credentials(
+                Path(authorities).read_bytes() if authorities else None
+            )
+            target = url.netloc if url.port else f"{url.netloc}:443"
+            self._channel = grpc.secure_channel(target, credentials, compression=compression)
+        self._call = self._channel.unary_unary(
+            self._METHOD, request_serializer=None, response_deserializer=None
+        )
+
+    def _failure(self, codes: Any, error: Any) -> Failure:
+        code = error.code()
+        where = self._settings.endpoint
+        if code in (codes.UNAUTHENTICATED, codes.PERMISSION_DENIED):
+            return Failure(reason=REJECTED.format(code.name), again=False)
+        if code in (codes.UNAVAILABLE, codes.DEADLINE_EXCEEDED):
+            reason = f"{where} cannot be reached ({code.name}). Check the endpoint and the network."
+            return Failure(reason=reason, again=True)
+        if code in (codes.RESOURCE_EXHAUSTED, codes.ABORTED, codes.CANCELLED, codes.INTERNAL):
+            return Failure(reason=f"{where} has a fault of its own ({code.name}).", again=True)
+        return Failure(reason=f"{where} refuses the request ({code.name}).", again=False)
