@@ -140,7 +140,7 @@ def _value(value: Any) -> bytes:
         return _text(b"\x0a", value)
     if isinstance(value, bool):
         return b"\x10\x01" if value else b"\x10\x00"
-    if isinstance(value, int):
+    if isinstance(value, int) and -(2**63) <= value < 2**63:
         return b"\x18" + _varint(value)
     if isinstance(value, float):
         return b"\x21" + _double(value)
@@ -150,7 +150,7 @@ def _value(value: Any) -> bytes:
         return _field(b"\x32", _attributes(b"\x0a", value))
     if isinstance(value, Sequence):
         return _field(b"\x2a", b"".join([_field(b"\x0a", _value(item)) for item in value]))
-    return _text(b"\x0a", str(value))
+    return b"" if value is None else _text(b"\x0a", str(value))
 
 
 def _text(tag: bytes, text: str) -> bytes:

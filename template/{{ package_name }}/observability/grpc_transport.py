@@ -1,5 +1,6 @@
 """OTLP over gRPC, for requests that are bytes already."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -15,15 +16,20 @@ class GRPCTransport:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._grpc: Any = None
         self._call: Any = None
         self._channel: Any = None
         # gRPC refuses header names with upper case.
         self._metadata = [(name.lower(), value) for name, value in settings.headers.items()]
 
-    def send(self, request: bytes) -> Failure | None:
-        try:
+        with suppress(ImportError):
             import grpc
-        except ImportError:
+
+            self._grpc = grpc
+
+    def send(self, request: bytes) -> Failure | None:
+        grpc = self._grpc
+        if grpc is None:
             return Failure(
                 reason="OTLP over gRPC needs grpcio. Install it, or set"
                 " OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf.",
@@ -45,8 +51,7 @@ class GRPCTransport:
             self._channel.close()
 
     def _connect(self) -> None:
-        import grpc
-
+        grpc = self._grpc
         url = urlsplit(self._settings.endpoint)
         compression = (
             grpc.Compression.Gzip if self._settings.compressed else grpc.Compression.NoCompression

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
@@ -84,6 +85,7 @@ class Pipeline(SpanProcessor):
         """`keep` is for a process that samples; without it every sampled span is sent at once."""
         self._sink = sink
         self._raised = _RaisedBelow()
+        self._has_lost_one = False
         self._traces = TracesUnderWay(keep, self._send) if keep else None
         if self._traces and hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._traces.forget)
@@ -93,12 +95,6 @@ class Pipeline(SpanProcessor):
             self._traces.started(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        try:
-            self._on_end(span)
-        except Exception as error:
-            logger.debug("A span is lost: %s", error, exc_info=True)
-
-    def _on_end(self, span: ReadableSpan) -> None:
         if _repeats_an_llm_call(span):
             if self._traces:
                 self._traces.left_out(span)
@@ -117,10 +113,19 @@ class Pipeline(SpanProcessor):
         self._sink.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        deadline = time.monotonic() + timeout_millis / 1000
         pricing.wait_until_loaded(timeout_millis / 1000)
-        return self._sink.flush(timeout_millis / 1000)
+        return self._sink.flush(max(0.0, deadline - time.monotonic()))
 
     def _send(self, finished: Finished, weight: int) -> None:
+        try:
+            self._pass_on(finished, weight)
+        except Exception as error:  # noqa: BLE001 - a span ends in the middle of a request
+            if not self._has_lost_one:
+                self._has_lost_one = True
+                logger.warning("A span like %r cannot be sent: %s", finished[0].name, error)
+
+    def _pass_on(self, finished: Finished, weight: int) -> None:
         span, events = finished
         attributes: Mapping[str, AttributeValue] = span.attributes or {}
         if span.kind is SpanKind.SERVER:

@@ -1,6 +1,7 @@
 """What an LLM call costs, by the prices that the genai-prices package carries."""
 
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -130,6 +131,13 @@ class _Prices:
                 return
         callback()
 
+    def start_afresh(self) -> None:
+        """In a process that was forked: what was loading there is not here."""
+        if not self._loaded:
+            self._lock = Lock()
+            self._thread = None
+            self._waiting = []
+
     def is_loaded(self) -> bool:
         return self._loaded
 
@@ -152,6 +160,9 @@ class _Prices:
 
 
 _prices = _Prices()
+if hasattr(os, "register_at_fork"):
+    # A module that is half imported at a fork stays so in the child.
+    os.register_at_fork(before=lambda: _prices.wait(5.0), after_in_child=_prices.start_afresh)
 
 
 def start_loading() -> None:

@@ -8,10 +8,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from threading import Condition, Thread
+from threading import Condition, Event, Thread
 from typing import Final, Protocol
 
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import Event as SpanEvent
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Status
 from opentelemetry.util.types import AttributeValue
@@ -21,7 +22,7 @@ from . import encoding
 logger = logging.getLogger(__name__)
 
 MAX_QUEUED_BYTES: Final = 16_000_000
-FLUSH_SECONDS: Final = 5.5
+FLUSH_SECONDS: Final = 4.7
 """The longest that a stop waits: a little more than one export may take."""
 _BATCH_BYTES: Final = 1_000_000
 _LONGEST_PAUSE: Final = 30.0
@@ -77,13 +78,13 @@ class SpanQueue:
         self._thread: Thread | None
         self._reset()
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._reset)
+            os.register_at_fork(before=self._let_it_connect, after_in_child=self._reset)
 
     def take(
         self,
         span: ReadableSpan,
         attributes: Mapping[str, AttributeValue],
-        events: list[Event],
+        events: list[SpanEvent],
         status: Status,
     ) -> None:
         encoded = encoding.encode_span(span, attributes, events, status)
@@ -115,9 +116,13 @@ class SpanQueue:
                     max(0.0, deadline - time.monotonic()),
                 )
                 self._has_given_up = not self._is_empty()
-                return not self._has_given_up
+                is_unanswered = self._has_given_up and self._failures == failures
             finally:
                 self._flushing -= 1
+        if is_unanswered and timeout >= 1:
+            # The export itself may take longer than a stop waits for it.
+            self._say_once(f"no answer came within {timeout:g} s.")
+        return not self._has_given_up
 
     def shutdown(self) -> None:
         """Sends what waits, unless that was just tried in vain: a stop waits once."""
@@ -138,7 +143,13 @@ class SpanQueue:
         self._is_failing = False
         self._has_given_up = False
         self._is_shut_down = False
+        self._connected = Event()
         self._thread = None
+
+    def _let_it_connect(self) -> None:
+        # A module that is half imported at a fork stays so in the child.
+        if self._thread is not None:
+            self._connected.wait(5.0)
 
     def _is_empty(self) -> bool:
         return not self._spans and not self._sending
@@ -156,6 +167,7 @@ class SpanQueue:
 
     def _run(self) -> None:
         transport = self._connect()
+        self._connected.set()
         while batch := self._next_batch():
             self._send(transport, batch)
             with self._changed:
@@ -209,12 +221,15 @@ class SpanQueue:
             pause = min(pause * 2, _LONGEST_PAUSE)
 
     def _failed(self, failure: Failure) -> None:
-        if not self._is_failing:
-            self._is_failing = True
-            logger.warning("Traces are not sent: %s", failure.reason)
+        self._say_once(failure.reason)
         with self._changed:
             self._failures += 1
             self._changed.notify_all()
+
+    def _say_once(self, reason: str) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            logger.warning("Traces are not sent: %s", reason)
 
     def _succeeded(self) -> None:
         self._has_given_up = False
@@ -226,5 +241,6 @@ class SpanQueue:
 
 def in_one_line(error: Exception) -> str:
     """What kind of error it is, and the first line of what it says."""
-    text = str(error).splitlines()
-    return f"{type(error).__name__}: {text[0]}" if text else type(error).__name__
+    lines = str(error).splitlines()
+    text = "".join(filter(str.isprintable, lines[0]))[:100] if lines else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

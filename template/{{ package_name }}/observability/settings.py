@@ -12,7 +12,7 @@ from .environment import Environment
 
 logger = logging.getLogger(__name__)
 
-EXPORT_SECONDS: Final = 5.0
+EXPORT_SECONDS: Final = 4.5
 KEEP_SLOW_MS: Final = 10_000.0
 KEEP_COST_USD: Final = 1.0
 # A Classic key is told by its form: 32 hexadecimal digits, or an ingest key of the kind hc?ic_.

@@ -45,18 +45,21 @@ def setup_observability(service_name: str | None = None) -> None:
             logger.warning("Telemetry could not be set up, the service runs without: %s", error)
 
 
-def flush(timeout: float = 5.5) -> None:
+def flush(timeout: float = 4.7) -> None:
     """Sends what is waiting, and returns when it is sent or after `timeout` seconds. Never raises.
 
-    By default a little more than an export may take, so that a stop takes 6 seconds at most.
+    By default a little more than one export may take, so that a stop takes 6 seconds at most.
     """
     provider: Any = trace.get_tracer_provider()
     if not hasattr(provider, "force_flush"):
         return
-    # The SDK's flush knows no time limit. A daemon thread can be left behind.
-    thread = Thread(target=provider.force_flush, name="flush-telemetry", daemon=True)
+    # Other processors of the provider may know no time limit. A daemon thread can be left behind.
+    milliseconds = int(timeout * 1000)
+    thread = Thread(
+        target=provider.force_flush, args=(milliseconds,), name="flush-telemetry", daemon=True
+    )
     thread.start()
-    thread.join(timeout)
+    thread.join(timeout + 0.1)
 
 
 def _set_up(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from threading import Lock
 from typing import Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanContext, StatusCode
 
 from .sampling import weight_of
 
@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 # A span, and those of its events that are sent.
 Finished = tuple[ReadableSpan, list[Event]]
+# And with the number of traces that its trace stands for; 0 where it is not kept.
+Decided = tuple[Finished, int]
 
 MAX_SPANS_OF_A_TRACE: Final = 2_000
 MAX_SPANS: Final = 20_000
@@ -37,14 +39,16 @@ class KeepRules:
 
 @dataclass(slots=True)
 class _Trace:
+    context: SpanContext
+    """Of its first span here."""
+    began_elsewhere: bool
     began: float
     open_spans: int = 0
     spans: list[Finished] = field(default_factory=list)
     failed: bool = False
     cost_usd: float = 0.0
     duration_ms: float = 0.0
-    """Of the first span here."""
-    began_here: bool = False
+    """Of its first span here, once that has ended."""
 
 
 class TracesUnderWay:
@@ -68,40 +72,47 @@ class TracesUnderWay:
 
     def started(self, span: ReadableSpan) -> None:
         trace_id = span.context.trace_id
+        kept: list[Decided] = []
         with self._lock:
             trace = self._traces.get(trace_id)
             if trace is None:
                 if trace_id in self._weights:
                     return
-                trace = self._traces[trace_id] = _Trace(began=time.monotonic())
+                parent = span.parent
+                trace = self._traces[trace_id] = _Trace(
+                    context=span.context,
+                    began_elsewhere=parent is not None and parent.is_remote,
+                    began=time.monotonic(),
+                )
+                kept = self._over_a_bound()
             trace.open_spans += 1
+        self._pass_on(kept)
 
     def ended(self, finished: Finished) -> None:
-        """Takes a span; `finished` is dropped or sent now or later."""
+        """Takes a span; it is dropped or sent now or later."""
         span = finished[0]
+        trace_id = span.context.trace_id
         with self._lock:
-            trace = self._traces.get(span.context.trace_id)
+            trace = self._traces.get(trace_id)
             if trace is None:
-                kept = [(finished, self._weights.get(span.context.trace_id, 0))]
+                weight = self._weights.get(trace_id)
+                kept = [(finished, _weight_of_id(span.context) if weight is None else weight)]
             else:
                 self._add(trace, finished)
-                kept = self._decided(span.context.trace_id, trace)
+                kept = self._decided(trace_id, trace)
                 kept += self._over_a_bound()
-        for of_trace, weight in kept:
-            if weight:
-                self._send(of_trace, weight)
+        self._pass_on(kept)
 
     def left_out(self, span: ReadableSpan) -> None:
-        """Takes note that a span of a trace has ended that is not sent in any case."""
+        """Takes note that a span has ended that is not sent in any case."""
+        trace_id = span.context.trace_id
         with self._lock:
-            trace = self._traces.get(span.context.trace_id)
-            kept = []
+            trace = self._traces.get(trace_id)
+            kept: list[Decided] = []
             if trace is not None:
                 trace.open_spans -= 1
-                kept = self._decided(span.context.trace_id, trace)
-        for of_trace, weight in kept:
-            if weight:
-                self._send(of_trace, weight)
+                kept = self._decided(trace_id, trace)
+        self._pass_on(kept)
 
     def decide_all(self) -> None:
         """Decides what is still under way as it is now: the process ends."""
@@ -111,9 +122,7 @@ class TracesUnderWay:
                 for trace_id, trace in list(self._traces.items())
                 for decided in self._decide(trace_id, trace)
             ]
-        for of_trace, weight in kept:
-            if weight:
-                self._send(of_trace, weight)
+        self._pass_on(kept)
 
     def forget(self) -> None:
         """Starts afresh, in a process that was forked: its parent sends what was under way."""
@@ -121,6 +130,11 @@ class TracesUnderWay:
         self._traces.clear()
         self._weights.clear()
         self._waiting = 0
+
+    def _pass_on(self, kept: list[Decided]) -> None:
+        for finished, weight in kept:
+            if weight:
+                self._send(finished, weight)
 
     def _add(self, trace: _Trace, finished: Finished) -> None:
         span = finished[0]
@@ -132,19 +146,18 @@ class TracesUnderWay:
         cost = span.attributes.get("llm.cost_usd") if span.attributes else None
         if isinstance(cost, float):
             trace.cost_usd += cost
-        if span.parent is None or span.parent.is_remote:
-            trace.began_here = span.parent is None
+        if span.context.span_id == trace.context.span_id:
             trace.duration_ms = ((span.end_time or 0) - (span.start_time or 0)) / 1_000_000
 
-    def _decided(self, trace_id: int, trace: _Trace) -> list[tuple[Finished, int]]:
+    def _decided(self, trace_id: int, trace: _Trace) -> list[Decided]:
         if trace.open_spans > 0 and len(trace.spans) < MAX_SPANS_OF_A_TRACE:
             return []
         if trace.open_spans > 0:
             self._give_up()
         return self._decide(trace_id, trace)
 
-    def _over_a_bound(self) -> list[tuple[Finished, int]]:
-        kept: list[tuple[Finished, int]] = []
+    def _over_a_bound(self) -> list[Decided]:
+        kept: list[Decided] = []
         too_old = time.monotonic() - MAX_SECONDS
         while self._traces:
             trace_id, trace = next(iter(self._traces.items()))
@@ -158,7 +171,7 @@ class TracesUnderWay:
             kept += self._decide(trace_id, trace)
         return kept
 
-    def _decide(self, trace_id: int, trace: _Trace) -> list[tuple[Finished, int]]:
+    def _decide(self, trace_id: int, trace: _Trace) -> list[Decided]:
         del self._traces[trace_id]
         self._waiting -= len(trace.spans)
         weight = self._weight(trace)
@@ -169,19 +182,17 @@ class TracesUnderWay:
 
     def _weight(self, trace: _Trace) -> int:
         """The number of traces that `trace` stands for; 0 where it is not kept."""
-        if not trace.spans:
-            return 0
-        context = trace.spans[0][0].context
-        if context.trace_flags.sampled and not trace.began_here:
-            # Its first service has selected it, and drops the others, failed ones too.
-            return weight_of(context.trace_state)
-        if (
-            trace.failed
-            or trace.duration_ms > self._keep.slow_ms
-            or trace.cost_usd > self._keep.cost_usd
-        ):
+        duration_ms = trace.duration_ms
+        if trace.open_spans > 0:
+            duration_ms = (time.monotonic() - trace.began) * 1_000
+        is_kept_whole = (
+            trace.failed or duration_ms > self._keep.slow_ms or trace.cost_usd > self._keep.cost_usd
+        )
+        # One that began elsewhere is here because it was selected there. Those that were not are
+        # dropped, failed ones too, so that it stands for them in any case.
+        if is_kept_whole and not trace.began_elsewhere:
             return 1
-        return weight_of(context.trace_state) if context.trace_flags.sampled else 0
+        return _weight_of_id(trace.context)
 
     def _give_up(self) -> None:
         self.decided_early += 1
@@ -190,3 +201,7 @@ class TracesUnderWay:
                 "More spans wait for the end of their traces than are held, or they wait for longer:"
                 " some traces are sampled before it is known whether they fail or are slow."
             )
+
+
+def _weight_of_id(context: SpanContext) -> int:
+    return weight_of(context.trace_state) if context.trace_flags.sampled else 0
