@@ -250,7 +250,8 @@ def in_child(number):
     with traced("in child"):
         with llm_call("anthropic", "claude-sonnet-4-6") as call:
             call.record_usage(TokenUsage(input_tokens=10, output_tokens=1))
-    flush()
+    # Ten of them load the prices at once.
+    flush(20)
 
 
 threads = [threading.Thread(target=work, args=[thread]) for thread in range(3)]
@@ -267,7 +268,7 @@ for child in children:
     child.start()
     time.sleep(0.004)
 for child in children:
-    child.join(20)
+    child.join(30)
     if child.exitcode is None:
         child.kill()
 is_over.set()
@@ -304,3 +305,48 @@ def test_processes_that_are_forked_after_set_up_send_their_spans_and_only_theirs
     assert names.count("llm.call") == 10 + (parent == "loading prices")
     assert names.count("in parent") == int(made)
     assert len({span.span_id for span in receiver.spans}) == len(names)
+
+
+def test_a_stop_sends_a_kept_trace_that_still_has_an_open_span(
+    project: Path, workshop: Workshop
+) -> None:
+    program = """
+import asyncio
+from fastapi import FastAPI
+from PACKAGE.observability import instrument_app, setup_observability, traced
+setup_observability()
+app = FastAPI()
+instrument_app(app)
+tasks = []
+
+@app.get("/healthz")
+async def healthz(): return {}
+
+@app.get("/begin")
+async def begin():
+    async def work():
+        with traced("work"):
+            await asyncio.sleep(60)
+    tasks.append(asyncio.create_task(work()))
+    await asyncio.sleep(0.01)
+    return {}
+"""
+    [server] = project.glob("*/api/server.py")
+    (project / "unfinished.py").write_text(program.replace("PACKAGE", server.parents[1].name))
+
+    with (
+        Receiver() as receiver,
+        Service(
+            workshop,
+            project,
+            *("uvicorn", "unfinished:app", "--host=127.0.0.1", "--port={port}"),
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+            HONEYCOMB_SAMPLE_RATE="1000000",
+            HONEYCOMB_KEEP_SLOW_MS="1",
+        ) as service,
+    ):
+        for _ in range(3):
+            assert service.get("/begin")[0] == 200
+        service.stop()
+
+    assert [span.name for span in receiver.spans if span.kind == "server"] == ["GET /begin"] * 3

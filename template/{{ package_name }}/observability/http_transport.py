@@ -1,6 +1,7 @@
 """OTLP over HTTP, for requests that are bytes already."""
 
 import email.utils
+import encodings.idna  # noqa: F401 - else the first look-up of a name imports it, perhaps amid a fork
 import gzip
 import http.client
 import io

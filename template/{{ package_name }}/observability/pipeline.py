@@ -107,10 +107,14 @@ class Pipeline(SpanProcessor):
 
     def shutdown(self) -> None:
         """Decides what is under way as it is, and sends what is kept: the process ends."""
+        self.decide_all()
+        self._sink.shutdown()
+
+    def decide_all(self) -> None:
+        """Decides what is under way as it is, once calls that have ended have their price."""
         pricing.wait_until_loaded(2.0)
         if self._traces:
             self._traces.decide_all()
-        self._sink.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         deadline = time.monotonic() + timeout_millis / 1000

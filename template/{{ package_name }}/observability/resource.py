@@ -32,6 +32,14 @@ def make_resource(settings: Settings, environment: Mapping[str, str] = os.enviro
     return Resource(attributes).merge(OTELResourceDetector().detect())
 
 
+def add_to(theirs: Resource, ours: Resource) -> Resource:
+    """The resource of a provider that is there already, with what it does not say itself."""
+    known = dict(theirs.attributes)
+    if str(known.get("service.name", "")).startswith("unknown_service"):
+        del known["service.name"]
+    return Resource({**ours.attributes, **known})
+
+
 def _modal(environment: Mapping[str, str]) -> dict[str, str]:
     """What Modal's own variables say about the container; nothing elsewhere."""
     if environment.get("MODAL_IS_REMOTE") != "1":

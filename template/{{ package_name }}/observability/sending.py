@@ -26,6 +26,8 @@ FLUSH_SECONDS: Final = 4.7
 """The longest that a stop waits: a little more than one export may take."""
 _BATCH_BYTES: Final = 1_000_000
 _LONGEST_PAUSE: Final = 30.0
+# Whoever finds a request of this size too large takes none.
+_SMALL_BYTES: Final = 100_000
 REJECTED: Final = (
     "the API key was rejected ({}). Set HONEYCOMB_API_KEY to an ingest key of this region's team."
 )
@@ -199,11 +201,12 @@ class SpanQueue:
             by_scope: dict[bytes, list[bytes]] = {}
             for scope, span in batch:
                 by_scope.setdefault(scope, []).append(span)
-            failure = transport.send(encoding.encode_request(self._resource, by_scope))
+            request = encoding.encode_request(self._resource, by_scope)
+            failure = transport.send(request)
             if failure is None:
                 self._succeeded()
                 return
-            if failure.too_large and len(batch) > 1:
+            if failure.too_large and len(batch) > 1 and len(request) > _SMALL_BYTES:
                 middle = len(batch) // 2
                 self._send(transport, batch[:middle])
                 self._send(transport, batch[middle:])

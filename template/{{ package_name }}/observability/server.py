@@ -13,7 +13,7 @@ from opentelemetry import trace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import record_error
-from .setup import flush
+from .setup import flush_at_the_end
 
 logger = logging.getLogger(__name__)
 
@@ -112,6 +112,6 @@ def _flush_at_the_end(app: FastAPI) -> None:
             async with lifespan(app) as state:
                 yield state
         finally:
-            await anyio.to_thread.run_sync(flush)
+            await anyio.to_thread.run_sync(flush_at_the_end)
 
     app.router.lifespan_context = observed_lifespan

@@ -15,13 +15,14 @@ from .settings import Settings
 if TYPE_CHECKING:
     from opentelemetry.sdk.resources import Resource
 
-    from .pipeline import Sink
+    from .pipeline import Pipeline, Sink
     from .sending import Transport
 
 logger = logging.getLogger(__name__)
 
 _lock = Lock()
 _is_set_up = False
+_pipeline: Pipeline | None = None
 
 
 def setup_observability(service_name: str | None = None) -> None:
@@ -62,10 +63,18 @@ def flush(timeout: float = 4.7) -> None:
     thread.join(timeout + 0.1)
 
 
+def flush_at_the_end() -> None:
+    """As `flush`, for an application that ends: nothing waits for spans that are still open."""
+    if _pipeline is not None:
+        _pipeline.decide_all()
+    flush()
+
+
 def _set_up(settings: Settings) -> None:
+    # Switched off too, as a log format may name the fields.
+    add_trace_to_log_records()
     if not settings.enabled:
         return
-    add_trace_to_log_records()
     try:
         from .database import trace_queries
 
@@ -88,13 +97,15 @@ def _export(settings: Settings) -> None:
     from opentelemetry.sdk.trace import TracerProvider
 
     from .pipeline import Pipeline
-    from .resource import make_resource
+    from .resource import add_to, make_resource
     from .sampling import TraceSampler
     from .traces import KeepRules
 
     resource = make_resource(settings)
     provider: Any = trace.get_tracer_provider()
     keep = None
+    if hasattr(provider, "resource"):
+        resource = add_to(provider.resource, resource)
     if not hasattr(provider, "add_span_processor"):
         if not isinstance(provider, trace.ProxyTracerProvider):
             logger.warning(
@@ -108,9 +119,10 @@ def _export(settings: Settings) -> None:
         trace.set_tracer_provider(provider)
         if settings.sample_rate > 1:
             keep = KeepRules(slow_ms=settings.keep_slow_ms, cost_usd=settings.keep_cost_usd)
-    pipeline = Pipeline(_sink(settings, resource), keep)
-    provider.add_span_processor(pipeline)
-    atexit.register(pipeline.shutdown)
+    global _pipeline
+    _pipeline = Pipeline(_sink(settings, resource), keep)
+    provider.add_span_processor(_pipeline)
+    atexit.register(_pipeline.shutdown)
 
 
 def _sink(settings: Settings, resource: Resource) -> Sink:
