@@ -6,10 +6,9 @@ from typing import Any, Final
 REGIONS: Final = ("us", "eu")
 PLANS: Final = ("free", "pro", "enterprise")
 PROTOCOLS: Final = ("http/protobuf", "grpc")
-# As short and as long as a name may be, and one of each kind in between.
+# As short and as long as a name may be.
 NAMES: Final = (
     {"project_name": "a", "package_name": "b"},
-    {"project_name": "order-intake", "package_name": "intake"},
     {"project_name": "n" * 40, "package_name": "zz" + "p" * 38},
 )
 SECRETS: Final = ("honeycomb-secrets", "S." + "x" * 62)

@@ -52,7 +52,10 @@ class Workshop:
         """The variables of a process in it: the machine's, less what telemetry would read."""
         own = ("ANTHROPIC_", "DATABASE_URL", "HONEYCOMB_", "MODAL_", "OTEL_", "PYTEST_", "VIRTUAL_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
-        return kept | {"UV_PROJECT_ENVIRONMENT": str(self.environment)}
+        return kept | {
+            "UV_PROJECT_ENVIRONMENT": str(self.environment),
+            "MYPY_CACHE_DIR": str(self.environment.parent / "mypy"),
+        }
 
     def install(self, project: Path, *instead: str) -> None:
         """Installs what `project` depends on, then the requirements `instead` over it."""

@@ -41,10 +41,7 @@ def encode_span(
         if parent.is_remote:
             flags |= _REMOTE
     parts += (
-        _text(b"\x2a", span.name),
-        b"\x30",
-        # In OTLP, 0 is no kind at all.
-        _varint(span.kind.value + 1),
+        _name_and_kind(span.name, span.kind.value),
         b"\x39",
         _fixed64(span.start_time or 0),
         b"\x41",
@@ -58,6 +55,12 @@ def encode_span(
         parts.append(_field(b"\x7a", message + b"\x18" + _varint(status.status_code.value)))
     parts += (b"\x85\x01", _fixed32(flags))
     return b"".join(parts)
+
+
+@lru_cache(maxsize=1024)
+def _name_and_kind(name: str, kind: int) -> bytes:
+    # In OTLP, 0 is no kind at all.
+    return _text(b"\x2a", name) + b"\x30" + _varint(kind + 1)
 
 
 def encode_resource(resource: Resource) -> bytes:

@@ -95,11 +95,12 @@ class Pipeline(SpanProcessor):
             self._traces.started(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        if _repeats_an_llm_call(span):
+        attributes = _attributes(span)
+        if _repeats_an_llm_call(span, attributes):
             if self._traces:
                 self._traces.left_out(span)
             return
-        finished = (span, self._raised.events_of(span))
+        finished = (span, attributes, self._raised.events_of(span))
         if self._traces:
             self._traces.ended(finished)
         elif span.context.trace_flags.sampled:
@@ -130,15 +131,14 @@ class Pipeline(SpanProcessor):
                 logger.warning("A span like %r cannot be sent: %s", finished[0].name, error)
 
     def _pass_on(self, finished: Finished, weight: int) -> None:
-        span, events = finished
-        attributes: Mapping[str, AttributeValue] = span.attributes or {}
+        span, attributes, events = finished
         if span.kind is SpanKind.SERVER:
             attributes = {
                 name: value for name, value in attributes.items() if name not in _NOT_SENT
             }
         if weight > 1:
             # Honeycomb weighs each event by it; without, counts and costs are too low.
-            attributes = {**attributes, "SampleRate": weight}
+            attributes["SampleRate"] = weight
         status = span.status
         if status.description:
             status = Status(status.status_code, status_without_values(status.description))
@@ -181,16 +181,21 @@ class _RaisedBelow:
         return events
 
 
-def _repeats_an_llm_call(span: ReadableSpan) -> bool:
+def _attributes(span: ReadableSpan) -> dict[str, Any]:
+    # The mapping that a span has is read item by item, in Python; a copy of it is a dict at once.
+    attributes: Any = span.attributes
+    return attributes.copy() if attributes else {}
+
+
+def _repeats_an_llm_call(span: ReadableSpan, attributes: Mapping[str, Any]) -> bool:
     """Whether an SDK or an instrumentation tells here of a call that `llm_call` tells of."""
     return (
         bool(open_calls)
         and span.parent is not None
         and span.parent.span_id in open_calls
-        and span.attributes is not None
-        and "gen_ai.operation.name" in span.attributes
+        and "gen_ai.operation.name" in attributes
         # A call of another provider, say, which `llm_call` tells of too.
-        and "llm.provider" not in span.attributes
+        and "llm.provider" not in attributes
     )
 
 

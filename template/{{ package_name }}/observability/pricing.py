@@ -1,17 +1,23 @@
 """What an LLM call costs, by the prices that the genai-prices package carries."""
 
+from __future__ import annotations
+
 import logging
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock, Thread
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+
+if TYPE_CHECKING:
+    from genai_prices.types import PriceCalculation
 
 logger = logging.getLogger(__name__)
 
@@ -70,32 +76,73 @@ class TokenUsage:
         raise TypeError(f"{type(usage).__name__} is no token usage that is known here.")
 
 
-@lru_cache(maxsize=1024)
 def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
     """Price of one call in US dollars, or None for a model without a known price.
 
     `provider` is named as OpenTelemetry names it: anthropic, openai, aws.bedrock. Prices come from
     the installed genai-prices (no network). Loading them takes half a second: see `when_loaded`.
     """
-    import genai_prices
-
     try:
-        return genai_prices.calc_price(
-            genai_prices.Usage(
-                input_tokens=usage.input_tokens,
-                output_tokens=usage.output_tokens,
-                cache_read_tokens=usage.cache_read_tokens,
-                cache_write_tokens=usage.cache_write_tokens,
-                cache_write_1h_tokens=usage.cache_write_1h_tokens,
-            ),
-            model_ref=model,
-            provider_id=_PROVIDER_IDS.get(provider, provider),
-        ).total_price
-    except LookupError:
-        return None
+        # Some prices change with the date or the time of day.
+        return _price_of(provider, model, int(time.time() // 900))(usage)
     except Exception as error:  # noqa: BLE001 - telemetry never raises
         logger.warning("A call of %s could not be priced (%s).", model, type(error).__name__)
         return None
+
+
+@lru_cache(maxsize=256)
+def _price_of(
+    provider: str, model: str, quarter_of_an_hour: int
+) -> Callable[[TokenUsage], Decimal | None]:
+    """What calls of `model` cost, by their tokens.
+
+    genai-prices takes as long for one call as the SDK does for all spans of a request. Nearly all
+    prices are so much a token, which is found out once; the others depend on how many there are.
+    """
+
+    def calculation(usage: TokenUsage) -> PriceCalculation:
+        return genai_prices.calc_price(
+            genai_prices.Usage(**asdict(usage)),
+            model_ref=model,
+            provider_id=_PROVIDER_IDS.get(provider, provider),
+        )
+
+    def rate(**tokens: int) -> Decimal:
+        usage = TokenUsage(**{"input_tokens": 0, "output_tokens": 0, **tokens})
+        return calculation(usage).total_price / max(tokens.values())
+
+    def total_price(usage: TokenUsage) -> Decimal:
+        read, written = usage.cache_read_tokens, usage.cache_write_tokens
+        plain, written_1h = usage.input_tokens - read - written, usage.cache_write_1h_tokens
+        if plain < 0 or written_1h > written:
+            return calculation(usage).total_price
+        return (
+            input_rate * plain
+            + output_rate * usage.output_tokens
+            + read_rate * read
+            + write_rate * (written - written_1h)
+            + write_1h_rate * written_1h
+        )
+
+    import genai_prices
+
+    try:
+        nothing = calculation(TokenUsage(input_tokens=0, output_tokens=0))
+    except LookupError:
+        return lambda usage: None
+    prices = vars(nothing.model_price).values()
+    # A price a call makes even nothing cost something; tiers are no plain numbers.
+    if nothing.total_price or not all(price is None or type(price) is Decimal for price in prices):
+        return lambda usage: calculation(usage).total_price
+    million = 1_000_000
+    input_rate = rate(input_tokens=million)
+    output_rate = rate(output_tokens=million)
+    read_rate = rate(input_tokens=million, cache_read_tokens=million)
+    write_rate = rate(input_tokens=million, cache_write_tokens=million)
+    write_1h_rate = rate(
+        input_tokens=million, cache_write_tokens=million, cache_write_1h_tokens=million
+    )
+    return total_price
 
 
 # genai-prices names a few providers otherwise than OpenTelemetry does.
@@ -119,16 +166,19 @@ class _Prices:
         self._waiting: list[Callable[[], None]] = []
 
     def start(self) -> None:
+        if self._thread is not None:
+            return
         with self._lock:
             if self._thread is None:
                 self._thread = Thread(target=self._load, name="llm-prices", daemon=True)
                 self._thread.start()
 
     def then(self, callback: Callable[[], None]) -> None:
-        with self._lock:
-            if not self._loaded:
-                self._waiting.append(callback)
-                return
+        if not self._loaded:
+            with self._lock:
+                if not self._loaded:
+                    self._waiting.append(callback)
+                    return
         callback()
 
     def start_afresh(self) -> None:

@@ -103,7 +103,7 @@ class traced:
 def enter_span(name: str, attributes: Attributes = None, *, kind: SpanKind) -> tuple[Span, Context]:
     """Starts a span and makes it the current one, until `leave_span` is given both results."""
     before = context.get_current()
-    span = _tracer.start_span(name, kind=kind, attributes=attributes)
+    span = _tracer.start_span(name, before, kind, attributes)
     context.attach(trace.set_span_in_context(span, before))
     return span, before
 

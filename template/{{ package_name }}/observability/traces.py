@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.trace import SpanContext, StatusCode
@@ -15,8 +15,8 @@ from .sampling import weight_of
 
 logger = logging.getLogger(__name__)
 
-# A span, and those of its events that are sent.
-Finished = tuple[ReadableSpan, list[Event]]
+# A span, its attributes, and those of its events that are sent.
+Finished = tuple[ReadableSpan, dict[str, Any], list[Event]]
 # And with the number of traces that its trace stands for; 0 where it is not kept.
 Decided = tuple[Finished, int]
 
@@ -99,6 +99,12 @@ class TracesUnderWay:
                 kept = [(finished, _weight_of_id(span.context) if weight is None else weight)]
             else:
                 self._add(trace, finished)
+                if (
+                    trace.open_spans > 0
+                    and len(trace.spans) < MAX_SPANS_OF_A_TRACE
+                    and self._waiting <= MAX_SPANS
+                ):
+                    return
                 kept = self._decided(trace_id, trace)
                 kept += self._over_a_bound()
         self._pass_on(kept)
@@ -137,13 +143,13 @@ class TracesUnderWay:
                 self._send(finished, weight)
 
     def _add(self, trace: _Trace, finished: Finished) -> None:
-        span = finished[0]
+        span, attributes, _ = finished
         trace.open_spans -= 1
         trace.spans.append(finished)
         self._waiting += 1
         if span.status.status_code is StatusCode.ERROR:
             trace.failed = True
-        cost = span.attributes.get("llm.cost_usd") if span.attributes else None
+        cost = attributes.get("llm.cost_usd")
         if isinstance(cost, float):
             trace.cost_usd += cost
         if span.context.span_id == trace.context.span_id:
@@ -178,7 +184,7 @@ class TracesUnderWay:
         self._weights[trace_id] = weight
         if len(self._weights) > _REMEMBERED:
             self._weights.popitem(last=False)
-        return [(finished, weight) for finished in trace.spans]
+        return [(finished, weight) for finished in trace.spans] if weight else []
 
     def _weight(self, trace: _Trace) -> int:
         """The number of traces that `trace` stands for; 0 where it is not kept."""
