@@ -24,6 +24,7 @@ _SAMPLERS: Final = (
     "traceidratio",
     "parentbased_traceidratio",
 )
+_CONTENT: Final = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 # <PACKAGE>_VERSION, of the package that holds this one.
 _VERSION: Final = f"{(__package__ or 'service').split('.')[-2:][0].upper()}_VERSION"
 
@@ -130,8 +131,10 @@ def _file(read: Environment, name: str) -> str | None:
 
 def captures_content(variables: Mapping[str, str] = os.environ) -> bool:
     """Whether prompts and answers go on spans, which OpenTelemetry's own variable has to ask for."""
+    if _CONTENT not in variables:  # asked for each LLM call
+        return False
     content = Environment(variables).choice(
-        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT",
+        _CONTENT,
         choices=("NO_CONTENT", "SPAN_ONLY", "EVENT_ONLY", "SPAN_AND_EVENT"),
         default="NO_CONTENT",
     )
