@@ -199,7 +199,7 @@ class _Prices:
     def _load(self) -> None:
         try:
             _compile_price_data()
-            cost_usd("anthropic", "", TokenUsage(input_tokens=0, output_tokens=0))
+            _price_of("anthropic", "", 0)
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             logger.warning("LLM prices could not be loaded (%s): costs are missing.", error)
         with self._lock:
