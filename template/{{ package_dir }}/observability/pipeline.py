@@ -15,6 +15,7 @@ from opentelemetry.util.types import AttributeValue
 from . import pricing
 from .errors import status_without_values, without_values
 from .llm import open_calls
+from .llm_sdks import SDKCalls
 from .sampling import weight_of
 from .traces import Finished, KeepRules, TracesUnderWay
 
@@ -85,6 +86,7 @@ class Pipeline(SpanProcessor):
         """`keep` is for a process that samples; without it every sampled span is sent at once."""
         self._sink = sink
         self._raised = _RaisedBelow()
+        self._sdk_calls = SDKCalls()
         self._has_lost_one = False
         self._traces = TracesUnderWay(keep, self._send) if keep else None
         if self._traces and hasattr(os, "register_at_fork"):
@@ -96,11 +98,18 @@ class Pipeline(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         attributes = _attributes(span)
-        if _repeats_an_llm_call(span, attributes):
+        if _is_part_of_a_request(attributes) or _repeats_an_llm_call(span, attributes):
             if self._traces:
                 self._traces.left_out(span)
             return
         finished = (span, attributes, self._raised.events_of(span))
+        if "gen_ai.operation.name" in attributes:
+            self._sdk_calls.price(span, attributes, lambda: self._finished(finished))
+        else:
+            self._finished(finished)
+
+    def _finished(self, finished: Finished) -> None:
+        span = finished[0]
         if self._traces:
             self._traces.ended(finished)
         elif span.context.trace_flags.sampled:
@@ -185,6 +194,12 @@ def _attributes(span: ReadableSpan) -> dict[str, Any]:
     # The mapping that a span has is read item by item, in Python; a copy of it is a dict at once.
     attributes: Any = span.attributes
     return attributes.copy() if attributes else {}
+
+
+def _is_part_of_a_request(attributes: Mapping[str, Any]) -> bool:
+    """Whether it is one message between server and application: older instrumentations make three
+    or four of a request."""
+    return "asgi.event.type" in attributes
 
 
 def _repeats_an_llm_call(span: ReadableSpan, attributes: Mapping[str, Any]) -> bool:

@@ -85,6 +85,8 @@ def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
     try:
         # Some prices change with the date or the time of day.
         return _price_of(provider, model, int(time.time() // 900))(usage)
+    except ImportError:  # said when the prices were loaded
+        return None
     except Exception as error:  # noqa: BLE001 - telemetry never raises
         logger.warning("A call of %s could not be priced (%s).", model, type(error).__name__)
         return None

@@ -13,7 +13,7 @@ from opentelemetry import trace
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import record_error
-from .setup import flush_at_the_end
+from .setup import flush_at_the_end, setup_observability
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +25,10 @@ _TRACES_ITSELF: Final = "telemetry" in inspect.signature(FastAPI.__init__).param
 def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = UNTRACED_PATHS) -> None:
     """Traces each request of `app` but those to `untraced_paths`, and sends what is left at its end.
 
-    Call it right after `app` is made, before the first request. Never raises.
+    Call it right after `app` is made, before the first request. Sets telemetry up where
+    `setup_observability` was not called before. Never raises.
     """
+    setup_observability()
     if getattr(app.state, "is_observed", False):
         return
     try:
@@ -81,9 +83,10 @@ def _trace_with_contrib(app: FastAPI, untraced_paths: Sequence[str]) -> None:
         ) from None
     # An excluded URL is a pattern, searched for in the whole URL, where a comma separates two.
     excluded = ",".join(rf"://[^/]+{path}(\?|$)" for path in untraced_paths)
-    FastAPIInstrumentor.instrument_app(
-        app, excluded_urls=excluded, exclude_spans=["receive", "send"]
-    )
+    options: dict[str, Any] = {}
+    if "exclude_spans" in inspect.signature(FastAPIInstrumentor.instrument_app).parameters:
+        options["exclude_spans"] = ["receive", "send"]
+    FastAPIInstrumentor.instrument_app(app, excluded_urls=excluded, **options)
 
 
 class _RecordException:

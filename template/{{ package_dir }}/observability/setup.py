@@ -96,6 +96,7 @@ def _set_up(settings: Settings) -> None:
 def _export(settings: Settings) -> None:
     from opentelemetry.sdk.trace import TracerProvider
 
+    from .llm_sdks import instrument_llm_sdks
     from .pipeline import Pipeline
     from .resource import add_to, make_resource
     from .sampling import TraceSampler
@@ -123,6 +124,7 @@ def _export(settings: Settings) -> None:
     _pipeline = Pipeline(_sink(settings, resource), keep)
     provider.add_span_processor(_pipeline)
     atexit.register(_pipeline.shutdown)
+    instrument_llm_sdks()
 
 
 def _sink(settings: Settings, resource: Resource) -> Sink:
