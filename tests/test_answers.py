@@ -231,22 +231,6 @@ def test_one_command_without_trust_and_without_answers_renders(tmp_path: Path) -
     assert (tmp_path / "my service/my_service/api/server.py").exists()
 
 
-def test_a_folder_with_a_project_is_an_existing_repository_which_is_not_there_yet(
-    tmp_path: Path,
-) -> None:
-    for name in ("pyproject.toml", "requirements.txt"):
-        repository = tmp_path / name.split(".")[0]
-        repository.mkdir()
-        (repository / name).touch()
-        done = copier("copy", "--defaults", "--vcs-ref=HEAD", str(TEMPLATE), ".", cwd=repository)
-
-        assert done.returncode == 1
-        # Without a terminal, Copier puts its own traceback before a validator's sentence.
-        sentence = done.stderr.strip().splitlines()[-1]
-        assert "Adding observability to an existing repository is not there yet" in sentence
-        assert [path.name for path in repository.iterdir()] == [name]
-
-
 def test_the_answers_of_another_template_are_left_alone(tmp_path: Path) -> None:
     theirs = "_src_path: gh:somebody/else\nproject_name: theirs\n"
     (tmp_path / ".copier-answers.yml").write_text(theirs)

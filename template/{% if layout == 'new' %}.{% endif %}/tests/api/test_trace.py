@@ -3,19 +3,12 @@
 from collections.abc import Sequence
 
 import pytest
-from fastapi import FastAPI, HTTPException
 from fastapi.testclient import TestClient
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 
-from {{ package_name }}.observability import (
-    get_tracer,
-    instrument_app,
-    traced,
-)
-
+from ..observability.conftest import FinishedSpans
 from ..providers.messages_api import MessagesAPI, failure, success
-from .conftest import FinishedSpans
 
 PROMPT = {"prompt": "Write a hello world function in Python"}
 TREE = """\
@@ -151,21 +144,6 @@ def test_a_session_that_is_read_is_one_query(client: TestClient, spans: Finished
     assert finished[0].status.status_code is StatusCode.UNSET
 
 
-def test_health_is_no_span(client: TestClient, spans: FinishedSpans) -> None:
-    client.get("/healthz")
-    client.get("/healthz?probe=1")
-
-    assert spans() == []
-
-
-def test_a_path_that_only_begins_like_the_health_check_is_a_span(
-    client: TestClient, spans: FinishedSpans
-) -> None:
-    client.get("/healthz-of-something-else")
-
-    assert len(spans()) == 1
-
-
 def test_a_provider_failure_is_one_exception_event_and_an_error_on_each_span(
     claude_client: TestClient, messages_api: MessagesAPI, spans: FinishedSpans
 ) -> None:
@@ -217,51 +195,3 @@ def test_code_that_never_validates_fails_the_session_with_the_reason(
     assert (generate.attributes or {})["code.retries"] == 2
     assert (generate.attributes or {})["code.success"] is False
     assert generate.status.status_code is StatusCode.ERROR
-
-
-@pytest.fixture
-def failing_client() -> TestClient:
-    app = FastAPI()
-    instrument_app(app)
-
-    @app.get("/bare")
-    async def bare() -> None:
-        raise RuntimeError("nobody handles this")
-
-    @app.get("/deep")
-    async def deep() -> None:
-        tracer = get_tracer(__name__)
-        with traced("one"), traced("two"), tracer.start_as_current_span("three"):
-            raise RuntimeError("nobody handles this")
-
-    @app.get("/refused")
-    async def refused() -> None:
-        with traced("check"):
-            raise HTTPException(403, "not yours")
-
-    return TestClient(app, raise_server_exceptions=False)
-
-
-@pytest.mark.parametrize(
-    ("path", "innermost", "count"), [("/bare", "GET /bare", 1), ("/deep", "three", 4)]
-)
-def test_an_exception_is_told_once_and_marks_every_span_that_it_crosses(
-    path: str, innermost: str, count: int, failing_client: TestClient, spans: FinishedSpans
-) -> None:
-    assert failing_client.get(path).status_code == 500
-
-    finished = spans()
-    assert len(finished) == count
-    assert all(span.status.status_code is StatusCode.ERROR for span in finished)
-    [(name, event)] = [(span.name, event) for span in finished for event in span.events]
-    assert name == innermost
-    assert (event.attributes or {})["exception.message"] == "nobody handles this"
-
-
-def test_an_answer_below_500_is_no_error(failing_client: TestClient, spans: FinishedSpans) -> None:
-    assert failing_client.get("/refused").status_code == 403
-
-    finished = spans()
-    assert [span.name for span in finished] == ["GET /refused", "check"]
-    assert all(span.status.status_code is StatusCode.UNSET for span in finished)
-    assert not any(span.events for span in finished)

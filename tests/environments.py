@@ -1,0 +1,82 @@
+"""Environments at the two ends of what the module runs on, made once for all processes of a run."""
+
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from filelock import FileLock
+
+from .conftest import UV
+
+OLDEST: Final = (
+    "fastapi==0.92.*",
+    "httpx<0.28",
+    "opentelemetry-instrumentation-fastapi==0.48b0",
+    "opentelemetry-proto==1.27.*",
+    "opentelemetry-sdk==1.27.*",
+    "pytest",
+    # The instrumentation of that time imports pkg_resources.
+    "setuptools<81",
+    "sqlalchemy==1.4.*",
+)
+NEWEST: Final = (
+    "aiosqlite",
+    "anthropic",
+    "fastapi",
+    "genai-prices",
+    "httpx",
+    "httpx2",
+    "modal",
+    "openai",
+    "opentelemetry-instrumentation-genai-openai",
+    "opentelemetry-proto",
+    "opentelemetry-sdk",
+    "pytest",
+    "pyyaml",
+    "sqlalchemy",
+)
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A Python with packages of its own."""
+
+    folder: Path
+
+    @property
+    def python(self) -> str:
+        return str(self.folder / "bin/python")
+
+    def run(
+        self, project: Path, *arguments: str, variables: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs its Python in `project`, with none of the machine's telemetry."""
+        own = ("ANTHROPIC_", "HONEYCOMB_", "MODAL_", "OPENAI_", "OTEL_", "PYTEST_", "VIRTUAL_")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+        return subprocess.run(
+            [self.python, *arguments],
+            cwd=project,
+            env={**kept, **(variables or {})},
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+def environment(base: Path, name: str, requirements: tuple[str, ...]) -> Environment:
+    """The environment `name`, in the folder that the run's processes share."""
+    folder = base / f"environment-{name}"
+    with FileLock(f"{folder}.lock"):
+        made = folder / "made"
+        if not made.exists():
+            subprocess.run([UV, "venv", "-q", str(folder)], check=True)
+            python = str(folder / "bin/python")
+            command = [UV, "pip", "install", "-q", "--python", python, *requirements]
+            subprocess.run(command, check=True)
+            made.touch()
+    return Environment(folder)
