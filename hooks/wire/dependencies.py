@@ -1,0 +1,373 @@
+"""The packages that the module needs, in the file that the repository declares its own in."""
+
+import re
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from .project import Project
+from .source import Refused
+
+SDK: Final = "opentelemetry-sdk>=1.27,<2"
+CONTRIB: Final = "opentelemetry-instrumentation-fastapi>=0.48b0"
+PRICES: Final = "genai-prices>=0.2"
+OPENAI: Final = "opentelemetry-instrumentation-genai-openai>=1.0b0"
+GRPC: Final = "grpcio>=1.60"
+TRACES_ITSELF: Final = Version("0.142")
+OLDEST: Final = Version("0.92")
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A file that declares dependencies."""
+
+    path: Path
+    kind: str
+    """pep621, poetry or requirements."""
+    names: frozenset[str]
+    fastapi: str = ""
+    """The version specifier of FastAPI."""
+
+
+@dataclass
+class Dependencies:
+    """What is needed, what is missing, and the file with it."""
+
+    declared: Declared
+    missing: list[str]
+    content: bytes | None = None
+    after: list[str] = field(default_factory=list)
+    """Commands that the user runs then."""
+
+
+def declared_in(project: Project, server: Path) -> Declared:
+    """The file nearest to the server that declares what it needs. Raises Refused for none."""
+    found = [each for each in (_read(project, name) for name in project.files) if each]
+    installed = _installed_by_container(project)
+
+    def rank(each: Declared) -> tuple[int, ...]:
+        folder = each.path.parent
+        is_above = server.is_relative_to(folder)
+        return (
+            int(is_above),
+            int("fastapi" in each.names or "fastapi-slim" in each.names),
+            int(each.path in installed),
+            len(folder.parts) if is_above else 0,
+            int(each.kind != "requirements"),
+            int(each.path.suffix == ".in"),
+            int(each.path.name in ("requirements.txt", "requirements.in")),
+        )
+
+    if not found:
+        raise Refused(
+            "No file here declares dependencies that can be added to: install these yourself."
+        )
+    return max(found, key=rank)
+
+
+def needed(project: Project, declared: Declared, *, uses_llm: bool, uses_openai: bool) -> list[str]:
+    """What the module needs in this repository."""
+    version = fastapi_version(project, declared)
+    requirements = [SDK]
+    if version is not None and version < TRACES_ITSELF:
+        requirements.append(CONTRIB)
+    if uses_llm:
+        requirements.append(PRICES)
+    if uses_openai:
+        requirements.append(OPENAI)
+    if project.answers.get("otlp_protocol") == "grpc":
+        requirements.append(GRPC)
+    return sorted(requirements)
+
+
+def fastapi_version(project: Project, declared: Declared) -> Version | None:
+    """The newest version that the repository lets in, or None where that is today's."""
+    for folder in (declared.path.parent, *declared.path.parent.parents):
+        for lock in ("uv.lock", "poetry.lock", "pdm.lock"):
+            path = project.root / folder / lock
+            if path.exists():
+                match = re.search(
+                    r'^name = "fastapi"\nversion = "([^"]+)"', path.read_text(), re.MULTILINE
+                )
+                if match:
+                    return Version(match[1])
+    if declared.path.suffix == ".in":
+        compiled = project.root / declared.path.with_suffix(".txt")
+        if compiled.exists():
+            match = re.search(
+                r"^fastapi==([\w.]+)", compiled.read_text(), re.MULTILINE | re.IGNORECASE
+            )
+            if match:
+                return Version(match[1])
+    specifiers = _specifiers(declared.fastapi)
+    newest: Version | None = None
+    for specifier in specifiers:
+        bound = Version(specifier.version.removesuffix(".*"))
+        if specifier.operator in ("==", "===", "<", "<="):
+            newest = bound if newest is None else min(newest, bound)
+        elif specifier.operator == "~=" and len(bound.release) > 2:
+            # Releases of 0.x count in the second place.
+            newest = bound if newest is None else min(newest, bound)
+    return newest
+
+
+def _specifiers(text: str) -> SpecifierSet:
+    text = text.strip()
+    if re.match(r"\^|~(?!=)", text):
+        # Poetry: ^0.110 and ~0.110 let in 0.110.x.
+        return SpecifierSet(f"=={'.'.join(text.lstrip('^~').split('.')[:2])}.*")
+    try:
+        return SpecifierSet("" if text == "*" else text if not text[:1].isdigit() else f"=={text}")
+    except ValueError:
+        return SpecifierSet()
+
+
+def wire_dependencies(
+    project: Project, declared: Declared, requirements: Sequence[str]
+) -> Dependencies:
+    """The declaring file with what is missing. Raises Refused where it is not edited."""
+    missing = [each for each in requirements if _name(each) not in declared.names]
+    result = Dependencies(declared, missing)
+    if not missing:
+        return result
+    content = (project.root / declared.path).read_bytes()
+    text = content.decode()
+    result.content = _with(text, missing, declared).encode()
+    result.after = _commands(project, declared)
+    if declared.kind != "requirements":
+        before, after = tomllib.loads(text), tomllib.loads(result.content.decode())
+        _assert_only_added(before, after, declared.path)
+    return result
+
+
+def unwire_dependencies(
+    project: Project, declared: Declared, requirements: Sequence[str]
+) -> bytes | None:
+    """The declaring file without the lines that `wire` writes; None where none are there."""
+    content = (project.root / declared.path).read_bytes()
+    present = [each for each in requirements if _name(each) in declared.names]
+    for subset in _subsets(present):
+        candidate = _without(content.decode(), subset, declared)
+        if candidate is None:
+            continue
+        for text in candidate:
+            try:
+                again = _with(text, subset, declared)
+            except Refused:
+                continue
+            if again.encode() == content:
+                return text.encode()
+    return None
+
+
+def _with(text: str, lines: Sequence[str], declared: Declared) -> str:
+    newline = "\r\n" if "\r\n" in text else "\n"
+    if declared.kind == "requirements":
+        return _append(text, lines, newline)
+    if declared.kind == "poetry":
+        return _into_poetry(text, lines, newline, declared.path)
+    return _into_array(text, lines, newline, declared.path)
+
+
+def _subsets(present: Sequence[str]) -> list[list[str]]:
+    """All of `present`, then fewer of them."""
+    count = len(present)
+    masks = sorted(range(1, 1 << count), key=lambda mask: -mask.bit_count())
+    return [[each for bit, each in enumerate(present) if mask >> bit & 1] for mask in masks]
+
+
+def _without(text: str, lines: Sequence[str], declared: Declared) -> list[str] | None:
+    """The texts that may have been there before `lines` were put in."""
+    results = [text]
+    for each in lines:
+        spellings = {
+            "requirements": [f"{each}"],
+            "poetry": [_poetry_line(each)],
+            "pep621": [f'"{each}"'],
+        }[declared.kind]
+        following: list[str] = []
+        for before in results:
+            for spelling in spellings:
+                for pattern in (
+                    rf"(?m)^[ \t]*{re.escape(spelling)},?[ \t]*\r?\n",
+                    rf"\r?\n{re.escape(spelling)}(?=\r?\n|\Z)",
+                    rf"{re.escape(spelling)}, ",
+                    rf"{re.escape(spelling)}",
+                ):
+                    match = re.search(pattern, before)
+                    if match:
+                        following.append(before[: match.start()] + before[match.end() :])
+        if not following:
+            return None
+        results = list(dict.fromkeys(following))
+    return results
+
+
+def _read(project: Project, name: Path) -> Declared | None:
+    path = project.root / name
+    if name.name == "pyproject.toml":
+        try:
+            data = tomllib.loads(path.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+            return None
+        dependencies = data.get("project", {}).get("dependencies")
+        if isinstance(dependencies, list):
+            return _declared(name, "pep621", dependencies)
+        poetry = data.get("tool", {}).get("poetry", {}).get("dependencies")
+        if isinstance(poetry, dict):
+            fastapi: Any = poetry.get("fastapi", "")
+            version = fastapi.get("version", "") if isinstance(fastapi, dict) else fastapi
+            return Declared(name, "poetry", frozenset(map(canonicalize_name, poetry)), str(version))
+        return None
+    if re.fullmatch(r"requirements[\w.-]*\.(txt|in)", name.name) or (
+        name.parent.name == "requirements" and name.suffix in (".txt", ".in")
+    ):
+        if re.search(r"dev|test|lint|docs", name.stem):
+            return None
+        return _declared(name, "requirements", path.read_text(errors="replace").splitlines())
+    return None
+
+
+def _declared(name: Path, kind: str, lines: Sequence[object]) -> Declared:
+    names, fastapi = set(), ""
+    for line in lines:
+        try:
+            requirement = Requirement(str(line).split(" #")[0].split(" \\")[0].strip())
+        except InvalidRequirement:
+            continue
+        names.add(canonicalize_name(requirement.name))
+        if canonicalize_name(requirement.name) in ("fastapi", "fastapi-slim"):
+            fastapi = str(requirement.specifier)
+    return Declared(name, kind, frozenset(names), fastapi)
+
+
+def _name(requirement: str) -> str:
+    return canonicalize_name(Requirement(requirement).name)
+
+
+def _installed_by_container(project: Project) -> set[Path]:
+    found: set[Path] = set()
+    texts = project.texts("Dockerfile*", "*.Dockerfile")
+    texts += [
+        (name, (project.root / name).read_text(errors="replace"))
+        for name in project.containing(b"modal")
+    ]
+    for path, text in texts:
+        for match in re.findall(r"[\w./-]*requirements[\w./-]*\.(?:txt|in)", text):
+            for folder in (path.parent, Path()):
+                name = folder / match.lstrip("./")
+                if (project.root / name).exists():
+                    found.add(name)
+    return found
+
+
+def _append(text: str, lines: Sequence[str], newline: str) -> str:
+    added = newline.join(lines)
+    if text and not text.endswith("\n"):
+        return f"{text}{newline}{added}"
+    return f"{text}{added}{newline}"
+
+
+def _poetry_line(requirement: str) -> str:
+    parsed = Requirement(requirement)
+    return f'{parsed.name} = "{parsed.specifier}"'.replace(",<2,>=1.27", ">=1.27,<2").replace(
+        "<2,>=1.27", ">=1.27,<2"
+    )
+
+
+def _into_poetry(text: str, lines: Sequence[str], newline: str, path: Path) -> str:
+    header = re.search(r"(?m)^\[tool\.poetry\.dependencies\][^\n]*(\n|\Z)", text)
+    if header is None:
+        raise Refused(f"{path} writes Poetry's dependencies in a way that is not edited here.")
+    added = "".join(_poetry_line(each) + newline for each in lines)
+    if not text[: header.end()].endswith("\n"):
+        return f"{text}{newline}{added}"
+    return text[: header.end()] + added + text[header.end() :]
+
+
+def _into_array(text: str, lines: Sequence[str], newline: str, path: Path) -> str:
+    header = re.search(r"(?m)^\[project\][^\n]*\n", text)
+    array = header and re.compile(r"(?m)^dependencies[ \t]*=[ \t]*\[").search(text, header.end())
+    if not header or not array or re.search(r"(?m)^\[", text[header.end() : array.start()]):
+        raise Refused(f"{path} writes its dependencies in a way that is not edited here.")
+    rest = text[array.end() :]
+    line_end = rest.find("\n")
+    first_line = rest if line_end < 0 else rest[: line_end + 1]
+    if first_line.split("#")[0].strip():
+        # On one line.
+        is_empty = first_line.lstrip().startswith("]")
+        items = ", ".join(f'"{each}"' for each in lines) + ("" if is_empty else ", ")
+        return text[: array.end()] + items + rest
+    start = array.end() + line_end + 1
+    items_text = text[start:]
+    indentation = re.match(r"[ \t]*", items_text)
+    indent = indentation[0] if indentation and not items_text.lstrip().startswith("]") else "    "
+    for each in reversed(lines):
+        at = _sorted_place(text, start, each)
+        text = text[:at] + f'{indent}"{each}",{newline}' + text[at:]
+    return text
+
+
+def _sorted_place(text: str, start: int, requirement: str) -> int:
+    """The start of the line that `requirement` goes before, where each item has its line and they
+    are in order; else the first line."""
+    items: list[tuple[str, int]] = []
+    at = start
+    for line in text[start:].splitlines(keepends=True):
+        stripped = line.strip()
+        if stripped.startswith("]"):
+            break
+        match = re.fullmatch(
+            r"""["']([A-Za-z0-9][\w.-]*)[^"']*(?:"[^"]*"|'[^']*')*[^"']*["'](,?)\s*(?:\#.*)?""",
+            stripped,
+        )
+        if match is None:
+            if stripped and not stripped.startswith("#"):
+                return start
+        else:
+            items.append((canonicalize_name(match[1]), at))
+            last_has_comma = bool(match[2])
+        at += len(line)
+    names = [name for name, _ in items]
+    if not items or names != sorted(names):
+        return start
+    for name, place in items:
+        if name > _name(requirement):
+            return place
+    return at if last_has_comma else items[-1][1]
+
+
+def _commands(project: Project, declared: Declared) -> list[str]:
+    folder = project.root / declared.path.parent
+    if declared.kind == "requirements":
+        if declared.path.suffix == ".in":
+            return [f"pip-compile {declared.path}"]
+        return [f"pip install -r {declared.path}"]
+    if (folder / "poetry.lock").exists() or declared.kind == "poetry":
+        return ["poetry lock", "poetry install"]
+    if (folder / "pdm.lock").exists():
+        return ["pdm lock", "pdm sync"]
+    if any((each / "uv.lock").exists() for each in (folder, *folder.parents)):
+        return ["uv sync"]
+    return ["pip install -e ."] if not (folder / "uv.lock").exists() else ["uv sync"]
+
+
+def _assert_only_added(before: Any, after: Any, path: Path) -> None:
+    """Raises Refused where something else of the file changed its meaning."""
+    if isinstance(before, dict) and isinstance(after, dict):
+        for key, value in before.items():
+            if key not in after:
+                raise Refused(f"{path} cannot be added to without changing what it says.")
+            _assert_only_added(value, after[key], path)
+    elif isinstance(before, list) and isinstance(after, list):
+        if [each for each in after if each in before] != before:
+            raise Refused(f"{path} cannot be added to without changing what it says.")
+    elif before != after:
+        raise Refused(f"{path} cannot be added to without changing what it says.")
