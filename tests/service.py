@@ -68,11 +68,11 @@ class Service:
 
     def get(self, path: str) -> tuple[int, Any]:
         """The status and the JSON of the answer."""
-        return _asked(Request(self.url + path))
+        return asked(Request(self.url + path))
 
     def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         headers = {"content-type": "application/json"}
-        return _asked(Request(self.url + path, json.dumps(body).encode(), headers))
+        return asked(Request(self.url + path, json.dumps(body).encode(), headers))
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> float:
         """Stops the service and tells how many seconds that took."""
@@ -98,7 +98,7 @@ def free_port() -> int:
         return port
 
 
-def _asked(request: Request) -> tuple[int, Any]:
+def asked(request: Request) -> tuple[int, Any]:
     try:
         with urlopen(request, timeout=20) as response:
             return response.status, json.load(response)

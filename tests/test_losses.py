@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, Protocol
 from urllib.error import URLError
 
 import pytest
@@ -39,8 +39,14 @@ def project(render: Render, workshop: Workshop) -> Path:
     return project
 
 
+class Asked(Protocol):
+    """A service, in whatever it runs."""
+
+    def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]: ...
+
+
 @contextmanager
-def load(service: Service) -> Iterator[list[str]]:
+def load(service: Asked) -> Iterator[list[str]]:
     """Asks from several threads, while the block runs; yields the sessions that were answered."""
     answered: list[str] = []
     is_over = threading.Event()

@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.version import __version__ as sdk_version
 
+from .modal_container import container_attributes
 from .settings import Settings
-
-# OpenTelemetry names the clouds its own way.
-_CLOUD_PROVIDERS = {"oci": "oracle_cloud"}
 
 
 def make_resource(settings: Settings, environment: Mapping[str, str] = os.environ) -> Resource:
@@ -27,8 +25,8 @@ def make_resource(settings: Settings, environment: Mapping[str, str] = os.enviro
         "service.instance.id": environment.get("MODAL_TASK_ID") or str(uuid.uuid4()),
         "service.version": settings.service_version,
         "deployment.environment.name": settings.environment,
+        **container_attributes(environment),
     }
-    attributes |= _modal(environment)
     return Resource(attributes).merge(OTELResourceDetector().detect())
 
 
@@ -38,19 +36,3 @@ def add_to(theirs: Resource, ours: Resource) -> Resource:
     if str(known.get("service.name", "")).startswith("unknown_service"):
         del known["service.name"]
     return Resource({**ours.attributes, **known})
-
-
-def _modal(environment: Mapping[str, str]) -> dict[str, str]:
-    """What Modal's own variables say about the container; nothing elsewhere."""
-    if environment.get("MODAL_IS_REMOTE") != "1":
-        return {}
-    provider = environment.get("MODAL_CLOUD_PROVIDER", "")
-    provider = provider.removeprefix("CLOUD_PROVIDER_").lower()
-    attributes = {
-        "cloud.platform": "modal",
-        "cloud.provider": _CLOUD_PROVIDERS.get(provider, provider),
-        "cloud.region": environment.get("MODAL_REGION", ""),
-        "faas.instance": environment.get("MODAL_TASK_ID", ""),
-        "faas.version": environment.get("MODAL_IMAGE_ID", ""),
-    }
-    return {name: value for name, value in attributes.items() if value}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import sys
 from threading import Lock, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -54,20 +55,27 @@ def flush(timeout: float = 4.7) -> None:
     provider: Any = trace.get_tracer_provider()
     if not hasattr(provider, "force_flush"):
         return
+
+    def force_flush() -> None:
+        try:
+            provider.force_flush(int(timeout * 1000))
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            logger.warning("What waits to be sent could not be sent: %s", error)
+
     # Other processors of the provider may know no time limit. A daemon thread can be left behind.
-    milliseconds = int(timeout * 1000)
-    thread = Thread(
-        target=provider.force_flush, args=(milliseconds,), name="flush-telemetry", daemon=True
-    )
+    thread = Thread(target=force_flush, name="flush-telemetry", daemon=True)
     thread.start()
     thread.join(timeout + 0.1)
 
 
 def flush_at_the_end() -> None:
     """As `flush`, for an application that ends: nothing waits for spans that are still open."""
-    if _pipeline is not None:
-        _pipeline.decide_all()
-    flush()
+    try:
+        if _pipeline is not None:
+            _pipeline.decide_all()
+        flush()
+    except Exception as error:  # noqa: BLE001 - Modal would take it for a failure of the service
+        logger.warning("What waits to be sent could not be sent: %s", error)
 
 
 def _set_up(settings: Settings) -> None:
@@ -96,7 +104,9 @@ def _set_up(settings: Settings) -> None:
 def _export(settings: Settings) -> None:
     from opentelemetry.sdk.trace import TracerProvider
 
+    from .ids import FreshIds
     from .llm_sdks import instrument_llm_sdks
+    from .modal_container import InvocationProcessor, is_container
     from .pipeline import Pipeline
     from .resource import add_to, make_resource
     from .sampling import TraceSampler
@@ -115,11 +125,16 @@ def _export(settings: Settings) -> None:
             )
             return
         provider = TracerProvider(
-            resource=resource, sampler=TraceSampler(settings.sample_rate), shutdown_on_exit=False
+            resource=resource,
+            sampler=TraceSampler(settings.sample_rate),
+            id_generator=FreshIds(),
+            shutdown_on_exit=False,
         )
         trace.set_tracer_provider(provider)
         if settings.sample_rate > 1:
             keep = KeepRules(slow_ms=settings.keep_slow_ms, cost_usd=settings.keep_cost_usd)
+    if is_container() and "modal" in sys.modules:
+        provider.add_span_processor(InvocationProcessor())
     global _pipeline
     _pipeline = Pipeline(_sink(settings, resource), keep)
     provider.add_span_processor(_pipeline)
