@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from ..observability import TokenUsage
@@ -65,12 +65,16 @@ class AnthropicProvider(Provider):
                     completion = _completion(await stream.get_final_message())
             record(call, request, completion)
 
+    async def warm_up(self) -> None:
+        with suppress(Exception):  # the first call says what is wrong
+            await self._connected()
+
     async def aclose(self) -> None:
         if self._client is not None:
             await self._client.close()
 
     async def _connected(self) -> AsyncAnthropic:
-        """The client, made with the first request: importing the SDK takes a second."""
+        """The client, made on a thread: importing the SDK takes a second."""
         async with self._connecting:
             if self._client is None:
                 self._client = await asyncio.to_thread(self._connect)

@@ -52,6 +52,9 @@ class Provider(ABC):
     def stream(self, request: Request) -> AbstractAsyncContextManager[AsyncIterator[str]]:
         """The answer to `request`, piece by piece, while the block runs. Raises ProviderError."""
 
+    async def warm_up(self) -> None:  # noqa: B027 - most providers are ready at once
+        """Loads what the first call needs. Called while requests are served; never raises."""
+
     async def aclose(self) -> None:  # noqa: B027 - most providers keep no connection
         """Gives connections back. The provider is not used afterwards."""
 
