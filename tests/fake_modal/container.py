@@ -119,6 +119,11 @@ class Container(Servicer):
         self.exit_code = self._process.wait()
         return time.monotonic() - before
 
+    def cpu_seconds(self) -> float:
+        """What it has used so far, all its threads together."""
+        times = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+
     def log(self) -> str:
         """What it has printed so far."""
         self._log.seek(0)
@@ -211,6 +216,9 @@ class Container(Servicer):
     ) -> Iterator[api_pb2.DataChunk]:
         if request.last_index == 0:
             yield self._requests[request.function_call_id]
+        # What ends would be asked for again at once.
+        while context.is_active() and not self._is_over.wait(0.05):
+            pass
 
     def FunctionCallPutDataOut(
         self, request: api_pb2.FunctionCallPutDataRequest, context: Context
