@@ -28,7 +28,7 @@ KEY = "hcaik_" + "k" * 58
 SECRETS = {"honeycomb-secrets": {"HONEYCOMB_API_KEY": KEY}}
 INSTALL = (
     "RUN /.uv/uv sync --project=/.uv --no-install-workspace --compile-bytecode"
-    " --no-default-groups --frozen"
+    " --frozen --no-default-groups"
 )
 DEPLOY = ("deploy", "-m", "order_intake.modal_app")
 
@@ -65,13 +65,8 @@ def deployed(project: Path, python: Path, *arguments: str, **secret: str) -> Dep
 def image(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment that the image's own recipe makes, with what Modal adds."""
     folder = tmp_path_factory.mktemp("image")
-    for line in deployment.dockerfile:
-        if line.startswith("COPY /."):
-            _, source, destination = line.split()
-            (folder / Path(destination).name).write_bytes(deployment.context[source])
-    command = shlex.split(INSTALL.removeprefix("RUN /.uv/uv").replace("/.uv", str(folder)))
-    environment = {name: os.environ[name] for name in os.environ if not name.startswith("VIRTUAL")}
-    subprocess.run([UV, "--quiet", *command], check=True, cwd=folder, env=environment)
+    built = build(deployment, folder)
+    assert built.returncode == 0, built.stdout
     python = folder / ".venv/bin/python"
     # Modal mounts its runtime into every container.
     subprocess.run(
@@ -79,6 +74,25 @@ def image(deployment: Deployment, tmp_path_factory: pytest.TempPathFactory) -> P
         check=True,
     )
     return python
+
+
+def build(deployment: Deployment, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs what the image's recipe copies and installs, in `folder`."""
+    for line in deployment.dockerfile:
+        if line.startswith("COPY /."):
+            _, source, destination = line.split()
+            (folder / Path(destination).name).write_bytes(deployment.context[source])
+    assert INSTALL in deployment.dockerfile
+    command = shlex.split(INSTALL.removeprefix("RUN /.uv/uv").replace("/.uv", str(folder)))
+    return subprocess.run(
+        [UV, "--quiet", *command],
+        check=False,
+        cwd=folder,
+        env={name: os.environ[name] for name in os.environ if not name.startswith("VIRTUAL")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def test_a_deployment_is_one_web_function_with_the_documented_settings(
@@ -127,6 +141,20 @@ def test_the_image_holds_the_locked_versions_and_no_development_group(
     }
     assert "fastapi==" in installed
     assert not {"pytest==", "mypy==", "ruff=="} & set(installed.replace("==", "== ").split())
+
+
+def test_an_image_without_a_lock_is_not_built(
+    project: Path, modal_python: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "project"
+    shutil.copytree(project, copy, ignore=shutil.ignore_patterns("uv.lock"))
+    folder = tmp_path / "image"
+    folder.mkdir()
+
+    built = build(deployed(copy, modal_python), folder)
+
+    assert built.returncode != 0
+    assert "Unable to find lockfile at `uv.lock`" in built.stdout
 
 
 def test_the_package_is_uploaded_and_nothing_else(deployment: Deployment, project: Path) -> None:
