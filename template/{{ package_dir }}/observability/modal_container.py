@@ -7,14 +7,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import SpanKind
 
 if TYPE_CHECKING:
-    import modal
     from opentelemetry.context import Context
 
 logger = logging.getLogger(__name__)
@@ -43,7 +42,14 @@ def container_attributes(environment: Mapping[str, str] = os.environ) -> dict[st
     return {name: value for name, value in attributes.items() if value}
 
 
-def enter_container(name: str, function: modal.Function[Any, Any, Any]) -> None:
+class WebFunction(Protocol):
+    """A modal.Function that is served over HTTP."""
+
+    @property
+    def get_web_url(self) -> Callable[[], str | None]: ...
+
+
+def enter_container(name: str, function: WebFunction) -> None:
     """Begins a container of `function`. Call it in there, before telemetry is set up. Never raises.
 
     `name` is that of the app and the function, such as shop.serve: Modal has no variable for it,
