@@ -61,8 +61,8 @@ def enter_container(name: str, function: WebFunction) -> None:
         attributes = [f"faas.name={name}", os.environ.get("OTEL_RESOURCE_ATTRIBUTES")]
         os.environ["OTEL_RESOURCE_ATTRIBUTES"] = ",".join(filter(None, attributes))
         # `modal serve` adds -dev, or MODAL_DEV_SUFFIX, to what the URL calls the function.
-        label = re.escape(name.replace(".", "-"))
-        if re.search(rf"--{label}-[A-Za-z0-9]{{1,8}}\.modal\.run", function.get_web_url() or ""):
+        served = "--" + re.escape(name.replace(".", "-")) + r"-[A-Za-z0-9]{1,8}\.modal\.run"
+        if re.search(served, function.get_web_url() or ""):
             os.environ.setdefault("ENVIRONMENT", "development")
         signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     except Exception as error:  # noqa: BLE001 - telemetry never raises
