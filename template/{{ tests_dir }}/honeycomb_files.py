@@ -37,7 +37,7 @@ _MADE_BY_HONEYCOMB: Final = re.compile(
 _FIELDS: Final = {
     "boards": (
         {"name", "type", "panels"},
-        {"description", "layout_generation", "preset_filters"},
+        {"description", "layout_generation", "preset_filters", "tags"},
     ),
     "triggers": (
         {"name", "description", "query", "threshold", "frequency", "recipients"},
@@ -47,11 +47,12 @@ _FIELDS: Final = {
             "disabled",
             "evaluation_schedule",
             "evaluation_schedule_type",
+            "tags",
         },
     ),
     "slos": (
         {"name", "sli", "target_per_million", "time_period_days"},
-        {"description"},
+        {"description", "tags"},
     ),
     "burn_alerts": (
         {"slo", "alert_type", "recipients"},
@@ -74,6 +75,7 @@ _LONGEST: Final = {
     "burn_alerts": {"description": 1023},
     "derived_columns": {"alias": 255, "expression": 4095, "description": 255},
 }
+_TAG: Final = re.compile(r"[a-z]{1,32}:[a-z][a-z0-9/-]{1,127}")
 _BOARD_WIDTH: Final = 12
 _DAY: Final = 86_400
 
@@ -195,6 +197,9 @@ def _field_problems(file: str, kind: str, content: Object) -> Iterator[str]:
             yield f"{file}: {name} is empty"
         if len(content.get(name, "")) > longest:
             yield f"{file}: {name} has more than {longest} characters"
+    for tag in content.get("tags", []):
+        if not _TAG.fullmatch(f"{tag.get('key')}:{tag.get('value')}"):
+            yield f"{file}: {tag} is no tag: small letters, and / or - in the value"
 
 
 def _board_problems(

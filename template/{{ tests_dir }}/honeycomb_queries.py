@@ -63,7 +63,7 @@ _OFFSETS: Final = (1_800, 3_600, 7_200, 28_800, 86_400, 604_800, 2_419_200, 15_7
 # A column of another span of the same trace.
 _RELATION: Final = re.compile(r"(root|parent|child|any\d?|none)\.")
 _TOKEN: Final = re.compile(
-    r"""\s+ | (?P<text>"(?:[^"\\]|\\.)*"|`[^`]*`)
+    r"""\s+ | "(?:[^"\\]|\\.)*" | `[^`]*`
     | \$(?P<column>[\w./:=+?-]+) | \$"(?P<quoted>[^"]+)"
     | (?P<open>\() | (?P<close>\))
     | \d[\d.]*(?:[eE][+-]?\d+)? | [A-Za-z]\w* | <= | >= | != | [-+*/%<>=!,]""",
