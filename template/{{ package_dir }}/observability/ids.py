@@ -25,3 +25,6 @@ class FreshIds(IdGenerator):
 
     def generate_trace_id(self) -> int:
         return self._random.getrandbits(128) or 1
+
+    def is_trace_id_random(self) -> bool:
+        return True

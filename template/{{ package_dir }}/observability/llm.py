@@ -29,7 +29,6 @@ class LLMCall:
         self._attributes = attributes
         self._span: Span = INVALID_SPAN
         self._usage: TokenUsage | None = None
-        self._captures_content = captures_content()
 
     @property
     def span(self) -> Span:
@@ -78,7 +77,7 @@ class LLMCall:
         It does with OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT=SPAN_ONLY. Otherwise, this
         does nothing.
         """
-        if not self._captures_content:
+        if not captures_content():
             return
         self._span.set_attributes(
             {

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.util.types import AttributeValue
 
 from . import pricing
 from .pricing import TokenUsage
@@ -61,13 +62,12 @@ class SDKCalls:
     def __init__(self) -> None:
         self._told_below: OrderedDict[int, None] = OrderedDict()
 
-    def price(
-        self, span: ReadableSpan, attributes: dict[str, Any], then: Callable[[], None]
-    ) -> None:
-        """Completes `attributes`, and calls `then`: now, or once prices are loaded."""
+    def complete(self, span: ReadableSpan, then: Callable[[ReadableSpan], None]) -> None:
+        """Calls `then` with the completed span: now, or once prices are loaded."""
+        attributes = dict(span.attributes or {})
         usage = _usage(attributes)
         if usage is None or self._is_told_below(span):
-            then()
+            then(span)
             return
         provider = str(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system"))
         model = str(
@@ -82,7 +82,7 @@ class SDKCalls:
             cost = pricing.cost_usd(provider, model, usage)
             if cost is not None:
                 attributes["llm.cost_usd"] = float(cost)
-            then()
+            then(_with_attributes(span, attributes))
 
         pricing.when_loaded(add_cost)
 
@@ -95,6 +95,24 @@ class SDKCalls:
             if len(self._told_below) > self._REMEMBERED:
                 self._told_below.popitem(last=False)
         return False
+
+
+def _with_attributes(span: ReadableSpan, attributes: Mapping[str, AttributeValue]) -> ReadableSpan:
+    """As `span`, whose own attributes cannot be changed any more."""
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=attributes,
+        events=span.events,
+        links=span.links,
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
 
 
 def _usage(attributes: Mapping[str, Any]) -> TokenUsage | None:

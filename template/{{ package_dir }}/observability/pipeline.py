@@ -17,7 +17,7 @@ from .errors import status_without_values, without_values
 from .llm import open_calls
 from .llm_sdks import SDKCalls
 from .sampling import weight_of
-from .traces import Finished, KeepRules, TracesUnderWay
+from .traces import KeepRules, TracesUnderWay
 
 logger = logging.getLogger(__name__)
 
@@ -97,23 +97,24 @@ class Pipeline(SpanProcessor):
             self._traces.started(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        attributes = _attributes(span)
-        if _is_part_of_a_request(attributes) or _repeats_an_llm_call(span, attributes):
-            if self._traces:
-                self._traces.left_out(span)
-            return
-        finished = (span, attributes, self._raised.events_of(span))
-        if "gen_ai.operation.name" in attributes:
-            self._sdk_calls.price(span, attributes, lambda: self._finished(finished))
+        attributes = span.attributes or {}
+        if "asgi.event.type" in attributes:
+            # A message between server and application, of which older instrumentations make three
+            # or four a request.
+            self._finished(span, is_sent=False)
+        elif "gen_ai.operation.name" not in attributes or "llm.provider" in attributes:
+            self._finished(span)
+        elif span.parent is not None and span.parent.span_id in open_calls:
+            # An SDK or an instrumentation tells of a call that `llm_call` tells of.
+            self._finished(span, is_sent=False)
         else:
-            self._finished(finished)
+            self._sdk_calls.complete(span, self._finished)
 
-    def _finished(self, finished: Finished) -> None:
-        span = finished[0]
+    def _finished(self, span: ReadableSpan, *, is_sent: bool = True) -> None:
         if self._traces:
-            self._traces.ended(finished)
-        elif span.context.trace_flags.sampled:
-            self._send(finished, weight_of(span.context.trace_state))
+            self._traces.ended(span, is_sent=is_sent)
+        elif is_sent and span.context.trace_flags.sampled:
+            self._send(span, weight_of(span.context.trace_state))
 
     def shutdown(self) -> None:
         """Decides what is under way as it is, and sends what is kept: the process ends."""
@@ -131,16 +132,16 @@ class Pipeline(SpanProcessor):
         pricing.wait_until_loaded(timeout_millis / 1000)
         return self._sink.flush(max(0.0, deadline - time.monotonic()))
 
-    def _send(self, finished: Finished, weight: int) -> None:
+    def _send(self, span: ReadableSpan, weight: int) -> None:
         try:
-            self._pass_on(finished, weight)
+            self._pass_on(span, weight)
         except Exception as error:  # noqa: BLE001 - a span ends in the middle of a request
             if not self._has_lost_one:
                 self._has_lost_one = True
-                logger.warning("A span like %r cannot be sent: %s", finished[0].name, error)
+                logger.warning("A span like %r cannot be sent: %s", span.name, error)
 
-    def _pass_on(self, finished: Finished, weight: int) -> None:
-        span, attributes, events = finished
+    def _pass_on(self, span: ReadableSpan, weight: int) -> None:
+        attributes = _attributes(span)
         if span.kind is SpanKind.SERVER:
             attributes = {
                 name: value for name, value in attributes.items() if name not in _NOT_SENT
@@ -151,7 +152,8 @@ class Pipeline(SpanProcessor):
         status = span.status
         if status.description:
             status = Status(status.status_code, status_without_values(status.description))
-        self._sink.take(span, attributes, [_without_values(event) for event in events], status)
+        events = [_without_values(event) for event in self._raised.events_of(span)]
+        self._sink.take(span, attributes, events, status)
 
 
 class _RaisedBelow:
@@ -194,24 +196,6 @@ def _attributes(span: ReadableSpan) -> dict[str, Any]:
     # The mapping that a span has is read item by item, in Python; a copy of it is a dict at once.
     attributes: Any = span.attributes
     return attributes.copy() if attributes else {}
-
-
-def _is_part_of_a_request(attributes: Mapping[str, Any]) -> bool:
-    """Whether it is one message between server and application: older instrumentations make three
-    or four of a request."""
-    return "asgi.event.type" in attributes
-
-
-def _repeats_an_llm_call(span: ReadableSpan, attributes: Mapping[str, Any]) -> bool:
-    """Whether an SDK or an instrumentation tells here of a call that `llm_call` tells of."""
-    return (
-        bool(open_calls)
-        and span.parent is not None
-        and span.parent.span_id in open_calls
-        and "gen_ai.operation.name" in attributes
-        # A call of another provider, say, which `llm_call` tells of too.
-        and "llm.provider" not in attributes
-    )
 
 
 def _without_values(event: Event) -> Event:

@@ -102,12 +102,10 @@ def _set_up(settings: Settings) -> None:
 
 
 def _export(settings: Settings) -> None:
-    from opentelemetry.sdk.trace import TracerProvider
-
-    from .ids import FreshIds
     from .llm_sdks import instrument_llm_sdks
     from .modal_container import InvocationProcessor, is_container
     from .pipeline import Pipeline
+    from .provider import new_provider
     from .resource import add_to, make_resource
     from .sampling import TraceSampler
     from .traces import KeepRules
@@ -124,12 +122,7 @@ def _export(settings: Settings) -> None:
                 type(provider).__name__,
             )
             return
-        provider = TracerProvider(
-            resource=resource,
-            sampler=TraceSampler(settings.sample_rate),
-            id_generator=FreshIds(),
-            shutdown_on_exit=False,
-        )
+        provider = new_provider(TraceSampler(settings.sample_rate), resource)
         trace.set_tracer_provider(provider)
         if settings.sample_rate > 1:
             keep = KeepRules(slow_ms=settings.keep_slow_ms, cost_usd=settings.keep_cost_usd)

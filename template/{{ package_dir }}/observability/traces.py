@@ -6,19 +6,17 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import Any, Final
+from typing import Final
 
-from opentelemetry.sdk.trace import Event, ReadableSpan
-from opentelemetry.trace import SpanContext, StatusCode
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
 
 from .sampling import weight_of
 
 logger = logging.getLogger(__name__)
 
-# A span, its attributes, and those of its events that are sent.
-Finished = tuple[ReadableSpan, dict[str, Any], list[Event]]
-# And with the number of traces that its trace stands for; 0 where it is not kept.
-Decided = tuple[Finished, int]
+# A span, and the number of traces that its trace stands for.
+Kept = tuple[ReadableSpan, int]
 
 MAX_SPANS_OF_A_TRACE: Final = 2_000
 MAX_SPANS: Final = 20_000
@@ -39,16 +37,12 @@ class KeepRules:
 
 @dataclass(slots=True)
 class _Trace:
-    context: SpanContext
-    """Of its first span here."""
-    began_elsewhere: bool
+    first: ReadableSpan
+    """Of its spans, the one that started first here."""
     began: float
-    open_spans: int = 0
-    spans: list[Finished] = field(default_factory=list)
-    failed: bool = False
-    cost_usd: float = 0.0
-    duration_ms: float = 0.0
-    """Of its first span here, once that has ended."""
+    open_spans: int = 1
+    spans: list[ReadableSpan] = field(default_factory=list)
+    """Those that have ended, in the order in which they did."""
 
 
 class TracesUnderWay:
@@ -58,7 +52,7 @@ class TracesUnderWay:
     counted in `decided_early` and said once: errors that come later are missed.
     """
 
-    def __init__(self, keep: KeepRules, send: Callable[[Finished, int], None]) -> None:
+    def __init__(self, keep: KeepRules, send: Callable[[ReadableSpan, int], None]) -> None:
         """`send` is called with each span that is kept, and with the number of traces that its
         trace stands for."""
         self._keep = keep
@@ -72,53 +66,39 @@ class TracesUnderWay:
 
     def started(self, span: ReadableSpan) -> None:
         trace_id = span.context.trace_id
-        kept: list[Decided] = []
         with self._lock:
             trace = self._traces.get(trace_id)
-            if trace is None:
-                if trace_id in self._weights:
-                    return
-                parent = span.parent
-                trace = self._traces[trace_id] = _Trace(
-                    context=span.context,
-                    began_elsewhere=parent is not None and parent.is_remote,
-                    began=time.monotonic(),
-                )
-                kept = self._over_a_bound()
-            trace.open_spans += 1
+            if trace is not None:
+                trace.open_spans += 1
+                return
+            if trace_id in self._weights:
+                return
+            self._traces[trace_id] = _Trace(first=span, began=time.monotonic())
+            kept = self._over_a_bound()
         self._pass_on(kept)
 
-    def ended(self, finished: Finished) -> None:
-        """Takes a span; it is dropped or sent now or later."""
-        span = finished[0]
+    def ended(self, span: ReadableSpan, *, is_sent: bool = True) -> None:
+        """Takes a span; it is dropped or sent now or later. Where `is_sent` is false, it is not."""
         trace_id = span.context.trace_id
+        kept: list[Kept] = []
         with self._lock:
             trace = self._traces.get(trace_id)
-            if trace is None:
-                weight = self._weights.get(trace_id)
-                kept = [(finished, _weight_of_id(span.context) if weight is None else weight)]
-            else:
-                self._add(trace, finished)
-                if (
-                    trace.open_spans > 0
-                    and len(trace.spans) < MAX_SPANS_OF_A_TRACE
-                    and self._waiting <= MAX_SPANS
-                ):
-                    return
-                kept = self._decided(trace_id, trace)
-                kept += self._over_a_bound()
-        self._pass_on(kept)
-
-    def left_out(self, span: ReadableSpan) -> None:
-        """Takes note that a span has ended that is not sent in any case."""
-        trace_id = span.context.trace_id
-        with self._lock:
-            trace = self._traces.get(trace_id)
-            kept: list[Decided] = []
             if trace is not None:
                 trace.open_spans -= 1
-                kept = self._decided(trace_id, trace)
-        self._pass_on(kept)
+                if is_sent:
+                    trace.spans.append(span)
+                    self._waiting += 1
+                if not trace.open_spans:
+                    kept = self._decide(trace_id, trace)
+                elif len(trace.spans) >= MAX_SPANS_OF_A_TRACE:
+                    kept = self._decide_early(trace_id, trace)
+                elif self._waiting > MAX_SPANS:
+                    kept = self._over_a_bound()
+            elif is_sent:
+                weight = self._weights.get(trace_id)
+                kept = [(span, _weight_of_id(span) if weight is None else weight)]
+        if kept:
+            self._pass_on(kept)
 
     def decide_all(self) -> None:
         """Decides what is still under way as it is now: the process ends."""
@@ -137,33 +117,13 @@ class TracesUnderWay:
         self._weights.clear()
         self._waiting = 0
 
-    def _pass_on(self, kept: list[Decided]) -> None:
-        for finished, weight in kept:
+    def _pass_on(self, kept: list[Kept]) -> None:
+        for span, weight in kept:
             if weight:
-                self._send(finished, weight)
+                self._send(span, weight)
 
-    def _add(self, trace: _Trace, finished: Finished) -> None:
-        span, attributes, _ = finished
-        trace.open_spans -= 1
-        trace.spans.append(finished)
-        self._waiting += 1
-        if span.status.status_code is StatusCode.ERROR:
-            trace.failed = True
-        cost = attributes.get("llm.cost_usd")
-        if isinstance(cost, float):
-            trace.cost_usd += cost
-        if span.context.span_id == trace.context.span_id:
-            trace.duration_ms = ((span.end_time or 0) - (span.start_time or 0)) / 1_000_000
-
-    def _decided(self, trace_id: int, trace: _Trace) -> list[Decided]:
-        if trace.open_spans > 0 and len(trace.spans) < MAX_SPANS_OF_A_TRACE:
-            return []
-        if trace.open_spans > 0:
-            self._give_up()
-        return self._decide(trace_id, trace)
-
-    def _over_a_bound(self) -> list[Decided]:
-        kept: list[Decided] = []
+    def _over_a_bound(self) -> list[Kept]:
+        kept: list[Kept] = []
         too_old = time.monotonic() - MAX_SECONDS
         while self._traces:
             trace_id, trace = next(iter(self._traces.items()))
@@ -173,41 +133,51 @@ class TracesUnderWay:
                 and trace.began > too_old
             ):
                 break
-            self._give_up()
-            kept += self._decide(trace_id, trace)
+            kept += self._decide_early(trace_id, trace)
         return kept
 
-    def _decide(self, trace_id: int, trace: _Trace) -> list[Decided]:
-        del self._traces[trace_id]
-        self._waiting -= len(trace.spans)
-        weight = self._weight(trace)
-        self._weights[trace_id] = weight
-        if len(self._weights) > _REMEMBERED:
-            self._weights.popitem(last=False)
-        return [(finished, weight) for finished in trace.spans] if weight else []
-
-    def _weight(self, trace: _Trace) -> int:
-        """The number of traces that `trace` stands for; 0 where it is not kept."""
-        duration_ms = trace.duration_ms
-        if trace.open_spans > 0:
-            duration_ms = (time.monotonic() - trace.began) * 1_000
-        is_kept_whole = (
-            trace.failed or duration_ms > self._keep.slow_ms or trace.cost_usd > self._keep.cost_usd
-        )
-        # One that began elsewhere is here because it was selected there. Those that were not are
-        # dropped, failed ones too, so that it stands for them in any case.
-        if is_kept_whole and not trace.began_elsewhere:
-            return 1
-        return _weight_of_id(trace.context)
-
-    def _give_up(self) -> None:
+    def _decide_early(self, trace_id: int, trace: _Trace) -> list[Kept]:
         self.decided_early += 1
         if self.decided_early == 1:
             logger.warning(
                 "More spans wait for the end of their traces than are held, or they wait for longer:"
                 " some traces are sampled before it is known whether they fail or are slow."
             )
+        return self._decide(trace_id, trace)
+
+    def _decide(self, trace_id: int, trace: _Trace) -> list[Kept]:
+        del self._traces[trace_id]
+        self._waiting -= len(trace.spans)
+        weight = self._weight(trace)
+        self._weights[trace_id] = weight
+        if len(self._weights) > _REMEMBERED:
+            self._weights.popitem(last=False)
+        return [(span, weight) for span in trace.spans] if weight else []
+
+    def _weight(self, trace: _Trace) -> int:
+        """The number of traces that `trace` stands for; 0 where it is not kept."""
+        parent = trace.first.parent
+        # One that began elsewhere is here because it was selected there. Those that were not are
+        # dropped, failed ones too, so that it stands for them in any case.
+        if (parent is None or not parent.is_remote) and self._is_kept_whole(trace):
+            return 1
+        return _weight_of_id(trace.first)
+
+    def _is_kept_whole(self, trace: _Trace) -> bool:
+        cost_usd = 0.0
+        for span in trace.spans:
+            if span.status.status_code is StatusCode.ERROR:
+                return True
+            cost = (span.attributes or {}).get("llm.cost_usd")
+            if isinstance(cost, float):
+                cost_usd += cost
+        if trace.open_spans:
+            duration_ms = (time.monotonic() - trace.began) * 1_000
+        else:
+            duration_ms = ((trace.first.end_time or 0) - (trace.first.start_time or 0)) / 1_000_000
+        return duration_ms > self._keep.slow_ms or cost_usd > self._keep.cost_usd
 
 
-def _weight_of_id(context: SpanContext) -> int:
+def _weight_of_id(span: ReadableSpan) -> int:
+    context = span.context
     return weight_of(context.trace_state) if context.trace_flags.sampled else 0
