@@ -1,6 +1,7 @@
 """A rendered service as a process of its own, asked over HTTP."""
 
 import json
+import os
 import signal
 import socket
 import subprocess
@@ -45,6 +46,7 @@ class Service:
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
         deadline = time.monotonic() + 30
         while True:
@@ -74,10 +76,13 @@ class Service:
         headers = {"content-type": "application/json"}
         return asked(Request(self.url + path, json.dumps(body).encode(), headers))
 
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> float:
-        """Stops the service and tells how many seconds that took."""
+    def stop(self, how: signal.Signals = signal.SIGTERM, *, workers_too: bool = False) -> float:
+        """Stops the service and tells how many seconds that took.
+
+        With `workers_too`, every process of it gets the signal, as by Ctrl+C in a terminal.
+        """
         before = time.monotonic()
-        self._process.send_signal(how)
+        (os.killpg if workers_too else os.kill)(self._process.pid, how)
         try:
             self.exit_code = self._process.wait(timeout=20)
         except subprocess.TimeoutExpired:

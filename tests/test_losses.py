@@ -144,6 +144,23 @@ def test_a_stop_of_gunicorn_under_load_loses_nothing(
     check_that_nothing_is_lost(answered, receiver.spans)
 
 
+def test_an_interrupt_of_gunicorn_in_a_terminal_loses_nothing(
+    project: Path, workshop: Workshop
+) -> None:
+    with (
+        Receiver() as receiver,
+        Service(
+            workshop, project, *GUNICORN, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint
+        ) as service,
+        load(service) as answered,
+    ):
+        wait_for(lambda: bool(answered))
+        time.sleep(random.uniform(0, 1.5))
+        service.stop(signal.SIGINT, workers_too=True)
+
+    check_that_nothing_is_lost(answered, receiver.spans)
+
+
 def test_workers_that_gunicorn_replaces_under_load_lose_nothing(
     project: Path, workshop: Workshop
 ) -> None:
@@ -311,6 +328,45 @@ def test_processes_that_are_forked_after_set_up_send_their_spans_and_only_theirs
     assert names.count("llm.call") == 10 + (parent == "loading prices")
     assert names.count("in parent") == int(made)
     assert len({span.span_id for span in receiver.spans}) == len(names)
+
+
+ANSWERING = """
+from fastapi import FastAPI
+from PACKAGE.observability import instrument_app, setup_observability, traced
+setup_observability()
+app = FastAPI()
+instrument_app(app)
+
+@app.get("/healthz")
+async def healthz(): return {}
+
+@app.get("/work")
+async def work():
+    with traced("work"):
+        return {}
+"""
+
+
+def test_where_no_lifespan_runs_an_interrupt_loses_nothing(
+    project: Path, workshop: Workshop
+) -> None:
+    [server] = project.glob("*/api/server.py")
+    (project / "answering.py").write_text(ANSWERING.replace("PACKAGE", server.parents[1].name))
+
+    with (
+        Receiver() as receiver,
+        Service(
+            workshop,
+            project,
+            *("uvicorn", "answering:app", "--host=127.0.0.1", "--port={port}", "--lifespan=off"),
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+        ) as service,
+    ):
+        for _ in range(50):
+            assert service.get("/work")[0] == 200
+        service.stop(signal.SIGINT)
+
+    assert sorted(span.name for span in receiver.spans) == ["GET /work"] * 50 + ["work"] * 50
 
 
 def test_a_stop_sends_a_kept_trace_that_still_has_an_open_span(

@@ -158,37 +158,29 @@ class _Span(Span):
         self._instrumentation_info = tracer.instrumentation_info
         self._instrumentation_scope = tracer._instrumentation_scope
         self._lock = Lock()
-        if not attributes:
-            self._attributes = _Attributes()
-        elif (
-            len(attributes) <= self._most_attributes
-            and _PLAIN.issuperset(map(type, attributes.values()))
-            and _NAMES.issuperset(map(type, attributes))
-            and "" not in attributes
-        ):
-            self._attributes = _Attributes(attributes)
-        else:
+        self._attributes = _Attributes()
+        if attributes and not self._takes(attributes):
             self._attributes = self._checked(attributes)
 
     def set_attribute(self, key: str, value: Any) -> None:
         with self._lock:
-            if self._end_time is None:
-                attributes = self._attributes
-                if type(attributes) is _Attributes and not (
-                    type(value) in _PLAIN
-                    and type(key) is str
-                    and key
-                    and len(attributes) < self._most_attributes
-                ):
-                    attributes = self._attributes = self._checked(attributes)
-                attributes[key] = value
+            known = self._attributes
+            if (
+                type(value) in _PLAIN
+                and type(key) is str
+                and key
+                and type(known) is _Attributes
+                and len(known) < self._most_attributes
+                and self._end_time is None
+            ):
+                known[key] = value
                 return
-        # Says that the span has ended.
-        super().set_attributes({key: value})
+        if not self._takes({key: value}):
+            super().set_attribute(key, value)
 
     def set_attributes(self, attributes: Mapping[str, Any]) -> None:
-        for key, value in attributes.items():
-            self.set_attribute(key, value)
+        if not self._takes(attributes):
+            super().set_attributes(attributes)
 
     def add_event(
         self, name: str, attributes: Attributes = None, timestamp: int | None = None
@@ -201,6 +193,23 @@ class _Span(Span):
         if not self._links:
             self._links = self._new_links(())
         super().add_link(context, attributes)
+
+    def _takes(self, attributes: Mapping[str, Any]) -> bool:
+        """Adds `attributes`, where the SDK would add them as they are."""
+        with self._lock:
+            known = self._attributes
+            if type(known) is not _Attributes or self._end_time is not None:
+                return False
+            if (
+                _PLAIN.issuperset(map(type, attributes.values()))
+                and _NAMES.issuperset(map(type, attributes))
+                and "" not in attributes
+                and len(known) + len(attributes) <= self._most_attributes
+            ):
+                known.update(attributes)
+                return True
+            self._attributes = self._checked(known)
+            return False
 
     def _checked(self, attributes: Attributes) -> BoundedAttributes:
         limits = self._limits
