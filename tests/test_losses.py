@@ -6,7 +6,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -37,6 +37,23 @@ def project(render: Render, workshop: Workshop) -> Path:
     project = render()
     workshop.install(project, "gunicorn", "uvicorn-worker")
     return project
+
+
+Serve = Callable[..., AbstractContextManager[tuple[Receiver, Service]]]
+
+
+@pytest.fixture
+def serve(project: Path, workshop: Workshop) -> Serve:
+    """Starts a service by `command`, and the receiver that it is traced to."""
+
+    @contextmanager
+    def served(*command: str, **variables: str) -> Iterator[tuple[Receiver, Service]]:
+        with Receiver() as receiver:
+            variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = receiver.endpoint
+            with Service(workshop, project, *command, **variables) as service:
+                yield receiver, service
+
+    return served
 
 
 class Asked(Protocol):
@@ -73,7 +90,7 @@ def load(service: Asked) -> Iterator[list[str]]:
             client.join()
 
 
-def wait_for(condition: Callable[[], bool], timeout: float = 15.0) -> None:
+def wait_for(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "What was waited for did not come."
@@ -109,13 +126,10 @@ def check_that_nothing_is_lost(answered: list[str], received: list[Span]) -> Non
     ids=["uvicorn", "uvicorn --workers 2", "uvicorn --reload", "fastapi dev"],
 )
 def test_a_stop_under_load_loses_nothing(
-    command: tuple[str, ...], how: signal.Signals, project: Path, workshop: Workshop
+    command: tuple[str, ...], how: signal.Signals, serve: Serve
 ) -> None:
     with (
-        Receiver() as receiver,
-        Service(
-            workshop, project, *command, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint
-        ) as service,
+        serve(*command) as (receiver, service),
         load(service) as answered,
     ):
         wait_for(lambda: bool(answered))
@@ -128,13 +142,10 @@ def test_a_stop_under_load_loses_nothing(
 
 @pytest.mark.parametrize("preload", [(), ("--preload",)], ids=["", "--preload"])
 def test_a_stop_of_gunicorn_under_load_loses_nothing(
-    preload: tuple[str, ...], project: Path, workshop: Workshop
+    preload: tuple[str, ...], serve: Serve
 ) -> None:
     with (
-        Receiver() as receiver,
-        Service(
-            workshop, project, *GUNICORN, *preload, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint
-        ) as service,
+        serve(*GUNICORN, *preload) as (receiver, service),
         load(service) as answered,
     ):
         wait_for(lambda: bool(answered))
@@ -144,14 +155,9 @@ def test_a_stop_of_gunicorn_under_load_loses_nothing(
     check_that_nothing_is_lost(answered, receiver.spans)
 
 
-def test_an_interrupt_of_gunicorn_in_a_terminal_loses_nothing(
-    project: Path, workshop: Workshop
-) -> None:
+def test_an_interrupt_of_gunicorn_in_a_terminal_loses_nothing(serve: Serve) -> None:
     with (
-        Receiver() as receiver,
-        Service(
-            workshop, project, *GUNICORN, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint
-        ) as service,
+        serve(*GUNICORN) as (receiver, service),
         load(service) as answered,
     ):
         wait_for(lambda: bool(answered))
@@ -161,18 +167,9 @@ def test_an_interrupt_of_gunicorn_in_a_terminal_loses_nothing(
     check_that_nothing_is_lost(answered, receiver.spans)
 
 
-def test_workers_that_gunicorn_replaces_under_load_lose_nothing(
-    project: Path, workshop: Workshop
-) -> None:
+def test_workers_that_gunicorn_replaces_under_load_lose_nothing(serve: Serve) -> None:
     with (
-        Receiver() as receiver,
-        Service(
-            workshop,
-            project,
-            *GUNICORN,
-            "--max-requests=40",
-            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
-        ) as service,
+        serve(*GUNICORN, "--max-requests=40") as (receiver, service),
         load(service) as answered,
     ):
         wait_for(lambda: len(answered) > 150)
@@ -188,13 +185,10 @@ def test_workers_that_gunicorn_replaces_under_load_lose_nothing(
     ids=["uvicorn --reload", "fastapi dev"],
 )
 def test_an_edit_under_load_loses_nothing(
-    command: tuple[str, ...], project: Path, workshop: Workshop
+    command: tuple[str, ...], project: Path, serve: Serve
 ) -> None:
     with (
-        Receiver() as receiver,
-        Service(
-            workshop, project, *command, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint
-        ) as service,
+        serve(*command) as (receiver, service),
         load(service) as answered,
     ):
         wait_for(lambda: bool(answered))
@@ -211,12 +205,9 @@ def test_an_edit_under_load_loses_nothing(
 
 
 @pytest.mark.parametrize("moment", ["at once", "while prices are loaded"])
-def test_a_stop_in_the_first_moments_loses_nothing(
-    moment: str, project: Path, workshop: Workshop
-) -> None:
+def test_a_stop_in_the_first_moments_loses_nothing(moment: str, serve: Serve) -> None:
     with (
-        Receiver() as receiver,
-        Service(workshop, project, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint) as service,
+        serve() as (receiver, service),
     ):
         answered = [service.post("/api/sessions", PROMPT)[1]["id"]]
         time.sleep(0.2 * (moment == "while prices are loaded"))
@@ -225,19 +216,13 @@ def test_a_stop_in_the_first_moments_loses_nothing(
     check_that_nothing_is_lost(answered, receiver.spans)
 
 
-def test_of_a_service_that_samples_every_failed_trace_arrives(
-    project: Path, workshop: Workshop
-) -> None:
+def test_of_a_service_that_samples_every_failed_trace_arrives(serve: Serve) -> None:
     with (
-        Receiver() as receiver,
-        Service(
-            workshop,
-            project,
-            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+        serve(
             HONEYCOMB_SAMPLE_RATE="1000000",
             # Each trace is slow, so that each one is kept.
             HONEYCOMB_KEEP_SLOW_MS="0.001",
-        ) as service,
+        ) as (receiver, service),
         load(service) as answered,
     ):
         wait_for(lambda: bool(answered))
@@ -347,20 +332,14 @@ async def work():
 """
 
 
-def test_where_no_lifespan_runs_an_interrupt_loses_nothing(
-    project: Path, workshop: Workshop
-) -> None:
+def test_where_no_lifespan_runs_an_interrupt_loses_nothing(project: Path, serve: Serve) -> None:
     [server] = project.glob("*/api/server.py")
     (project / "answering.py").write_text(ANSWERING.replace("PACKAGE", server.parents[1].name))
 
     with (
-        Receiver() as receiver,
-        Service(
-            workshop,
-            project,
-            *("uvicorn", "answering:app", "--host=127.0.0.1", "--port={port}", "--lifespan=off"),
-            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
-        ) as service,
+        serve(
+            *("uvicorn", "answering:app", "--host=127.0.0.1", "--port={port}", "--lifespan=off")
+        ) as (receiver, service),
     ):
         for _ in range(50):
             assert service.get("/work")[0] == 200
@@ -369,9 +348,7 @@ def test_where_no_lifespan_runs_an_interrupt_loses_nothing(
     assert sorted(span.name for span in receiver.spans) == ["GET /work"] * 50 + ["work"] * 50
 
 
-def test_a_stop_sends_a_kept_trace_that_still_has_an_open_span(
-    project: Path, workshop: Workshop
-) -> None:
+def test_a_stop_sends_a_kept_trace_that_still_has_an_open_span(project: Path, serve: Serve) -> None:
     program = """
 import asyncio
 from fastapi import FastAPI
@@ -397,15 +374,11 @@ async def begin():
     (project / "unfinished.py").write_text(program.replace("PACKAGE", server.parents[1].name))
 
     with (
-        Receiver() as receiver,
-        Service(
-            workshop,
-            project,
+        serve(
             *("uvicorn", "unfinished:app", "--host=127.0.0.1", "--port={port}"),
-            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
             HONEYCOMB_SAMPLE_RATE="1000000",
             HONEYCOMB_KEEP_SLOW_MS="1",
-        ) as service,
+        ) as (receiver, service),
     ):
         for _ in range(3):
             assert service.get("/begin")[0] == 200
