@@ -130,7 +130,7 @@ class Receiver:
             self._requests.append(named)
 
     def _add_spans(self, request: ExportTraceServiceRequest) -> None:
-        spans = _spans(request)
+        spans = spans_in(request)
         with self._changed:
             self._spans.extend(spans)
             self._changed.notify_all()
@@ -213,7 +213,8 @@ def _serve_grpc(add_request: _AddRequest, add_spans: _AddSpans) -> _Served:
     return f"http://127.0.0.1:{port}", stop
 
 
-def _spans(request: ExportTraceServiceRequest) -> list[Span]:
+def spans_in(request: ExportTraceServiceRequest) -> list[Span]:
+    """The spans of a request, in its order."""
     return [
         _span(
             span, resource=_attributes(of_resource.resource.attributes), scope=of_scope.scope.name

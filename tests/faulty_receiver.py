@@ -141,7 +141,7 @@ class FaultyReceiver:
                         header.lower().split(b": ", 1)
                         for header in iter(lambda: reader.readline().strip(), b"")
                     )
-                    body = reader.read(int(headers[b"content-length"]))
+                    body = reader.read(int(headers.get(b"content-length", 0)))
                     fault = self._fault
                     if fault is None:
                         self._take(body)
