@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from typing import Final
 
 from opentelemetry.trace import Span, StatusCode
-from starlette.exceptions import HTTPException
-from starlette.websockets import WebSocketDisconnect
 
 # Packages whose exceptions quote what they were given: parameters, rows, input.
 _QUOTING: Final = ("asyncpg", "psycopg", "psycopg2", "pydantic_core", "sqlalchemy", "sqlite3")
@@ -65,6 +63,11 @@ def status_without_values(description: str) -> str:
 
 
 def _is_no_failure(error: BaseException) -> bool:
+    try:
+        from starlette.exceptions import HTTPException
+        from starlette.websockets import WebSocketDisconnect
+    except ImportError:  # no server
+        return isinstance(error, GeneratorExit)
     if isinstance(error, HTTPException):
         return error.status_code < 500
     if isinstance(error, WebSocketDisconnect):

@@ -1,25 +1,26 @@
 """One SERVER span a request, and the end of telemetry with the end of the application."""
 
+from __future__ import annotations
+
 import inspect
 import logging
 import os
 from collections.abc import AsyncGenerator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import anyio
-from fastapi import FastAPI
 from opentelemetry import trace
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from .errors import record_error
 from .setup import flush_at_the_end, setup_observability
 
+if TYPE_CHECKING:  # the commands run without FastAPI too
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
 logger = logging.getLogger(__name__)
 
 UNTRACED_PATHS: Final = ("/healthz",)
-# FastAPI traces itself from 0.142 on; before, the contrib package does it.
-_TRACES_ITSELF: Final = "telemetry" in inspect.signature(FastAPI.__init__).parameters
 
 
 def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = UNTRACED_PATHS) -> None:
@@ -32,7 +33,7 @@ def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = UNTRACED_PAT
     if getattr(app.state, "is_observed", False):
         return
     try:
-        if _TRACES_ITSELF:
+        if _fastapi_traces_itself():
             _trace_natively(app, frozenset(untraced_paths))
         else:
             _trace_with_contrib(app, untraced_paths)
@@ -40,6 +41,13 @@ def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = UNTRACED_PAT
         app.state.is_observed = True
     except Exception as error:  # noqa: BLE001 - telemetry never raises
         logger.warning("Requests are not traced: %s", error)
+
+
+def _fastapi_traces_itself() -> bool:
+    """It does from 0.142 on; before, the contrib package does it."""
+    from fastapi import FastAPI
+
+    return "telemetry" in inspect.signature(FastAPI.__init__).parameters
 
 
 def _trace_natively(app: FastAPI, untraced_paths: frozenset[str]) -> None:
@@ -115,6 +123,8 @@ def _flush_at_the_end(app: FastAPI) -> None:
             async with lifespan(app) as state:
                 yield state
         finally:
+            import anyio
+
             await anyio.to_thread.run_sync(flush_at_the_end)
 
     app.router.lifespan_context = observed_lifespan
