@@ -70,7 +70,9 @@ class HTTPTransport:
 
     def _post(self, body: bytes, deadline: float) -> tuple[int, http.client.HTTPMessage]:
         if self._connection is None:
-            self._connection, self._target = _connection(self._settings, self._url)
+            self._connection, prefix = connection_to(self._url, self._settings)
+            query = f"?{self._url.query}" if self._url.query else ""
+            self._target = f"{prefix}{self._url.path or '/'}{query}"
         connection = self._connection
         remaining = max(0.001, deadline - time.monotonic())
         connection.timeout = remaining
@@ -94,7 +96,7 @@ class HTTPTransport:
         if 200 <= status < 300:
             return None
         again = status in _TAKE_LATER
-        after = _seconds(headers.get("retry-after")) if again else None
+        after = seconds_of(headers.get("retry-after")) if again else None
         if status in (401, 403):
             reason = REJECTED.format(status)
         elif 300 <= status < 400:
@@ -145,25 +147,35 @@ class _UntilDeadline(io.RawIOBase):
         return self._socket.recv_into(buffer)
 
 
-def _connection(settings: Settings, url: SplitResult) -> tuple[http.client.HTTPConnection, str]:
-    """A connection to `url`, through the environment's proxy where there is one, and what is asked
-    for on it."""
+def connection_to(url: SplitResult, settings: Settings) -> tuple[http.client.HTTPConnection, str]:
+    """A connection to the host of `url`, through the environment's proxy where there is one, and
+    what precedes the path of whatever is asked for on it."""
     host = url.hostname or ""
-    target = f"{url.path or '/'}{'?' if url.query else ''}{url.query}"
-    proxy = urllib.request.getproxies().get(url.scheme)
-    if proxy and not urllib.request.proxy_bypass(host):
-        by = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    proxy = proxy_of(url)
+    if proxy:
         if url.scheme == "http":
-            return http.client.HTTPConnection(by.hostname or "", by.port), url.geturl()
-        tunnel = http.client.HTTPSConnection(by.hostname or "", by.port, context=_tls(settings))
+            by_proxy = http.client.HTTPConnection(proxy.hostname or "", proxy.port)
+            return by_proxy, f"http://{url.netloc}"
+        tunnel = http.client.HTTPSConnection(
+            proxy.hostname or "", proxy.port, context=tls_context(settings)
+        )
         tunnel.set_tunnel(host, url.port or 443)
-        return tunnel, target
+        return tunnel, ""
     if url.scheme == "http":
-        return http.client.HTTPConnection(host, url.port), target
-    return http.client.HTTPSConnection(host, url.port, context=_tls(settings)), target
+        return http.client.HTTPConnection(host, url.port), ""
+    return http.client.HTTPSConnection(host, url.port, context=tls_context(settings)), ""
 
 
-def _tls(settings: Settings) -> ssl.SSLContext:
+def proxy_of(url: SplitResult) -> SplitResult | None:
+    """The proxy that the environment names for `url`."""
+    proxy = urllib.request.getproxies().get(url.scheme)
+    if not proxy or urllib.request.proxy_bypass(url.hostname or ""):
+        return None
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext:
+    """Certificates are held against the machine's authorities, or those of a file."""
     authorities = settings.certificate
     if authorities is None and not ssl.get_default_verify_paths().cafile and find_spec("certifi"):
         import certifi
@@ -175,7 +187,7 @@ def _tls(settings: Settings) -> ssl.SSLContext:
     return context
 
 
-def _seconds(retry_after: str | None) -> float | None:
+def seconds_of(retry_after: str | None) -> float | None:
     """What a Retry-After header asks for, a number of seconds or a date."""
     if not retry_after:
         return None

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 from . import defaults
 from .environment import Environment
@@ -43,6 +44,10 @@ class Settings:
     """http/protobuf or grpc."""
     endpoint: str
     """The URL that spans are sent to, with its path where the protocol is HTTP."""
+    api_endpoint: str
+    """Where Honeycomb itself is, whatever spans are sent to."""
+    has_own_endpoint: bool
+    """Whether spans are sent to an endpoint of one's own, such as a Collector."""
     has_destination: bool
     """Whether there is a key for Honeycomb, or an endpoint of one's own."""
     has_bad_key: bool = field(compare=False)
@@ -82,8 +87,13 @@ class Settings:
         # The traces' own URL is complete; to the others, HTTP adds its path.
         endpoint = traces = read.url("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
         endpoint = endpoint or read.url("OTEL_EXPORTER_OTLP_ENDPOINT")
-        has_destination = bool(key or endpoint)
-        endpoint = endpoint or read.url("HONEYCOMB_API_ENDPOINT") or defaults.HONEYCOMB_ENDPOINT
+        has_own_endpoint = endpoint is not None
+        api_endpoint = (
+            read.url("HONEYCOMB_API_ENDPOINT")
+            or _honeycomb_of(endpoint)
+            or defaults.HONEYCOMB_ENDPOINT
+        )
+        endpoint = endpoint or api_endpoint
         if protocol == "http/protobuf" and not traces:
             endpoint = f"{endpoint}/v1/traces"
         return cls(
@@ -98,7 +108,9 @@ class Settings:
             ),
             protocol=protocol,
             endpoint=endpoint,
-            has_destination=has_destination,
+            api_endpoint=api_endpoint,
+            has_own_endpoint=has_own_endpoint,
+            has_destination=bool(key or has_own_endpoint),
             has_bad_key=key is None and read.text("HONEYCOMB_API_KEY") is not None,
             headers=_honeycomb_headers(key, read.text("HONEYCOMB_DATASET") or service_name)
             | read.headers("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "OTEL_EXPORTER_OTLP_HEADERS"),
@@ -123,6 +135,17 @@ class Settings:
             keep_slow_ms=read.number("HONEYCOMB_KEEP_SLOW_MS", default=KEEP_SLOW_MS),
             keep_cost_usd=read.number("HONEYCOMB_KEEP_COST_USD", default=KEEP_COST_USD),
         )
+
+
+def _honeycomb_of(endpoint: str | None) -> str | None:
+    """The address of Honeycomb that `endpoint` is a part of, where it is one."""
+    url = urlsplit(endpoint or "")
+    return f"https://{url.hostname}" if (url.hostname or "").endswith(".honeycomb.io") else None
+
+
+def configuration_key(variables: Mapping[str, str] = os.environ) -> str | None:
+    """The key that manages boards, triggers and SLOs. The service itself never asks for it."""
+    return Environment(variables).text("HONEYCOMB_CONFIG_KEY")
 
 
 def _file(read: Environment, name: str) -> str | None:
