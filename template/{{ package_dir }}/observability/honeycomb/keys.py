@@ -21,7 +21,11 @@ _FORMS: Final[tuple[tuple[KeyKind, str], ...]] = (
     ("ingest key's id", r"hc[a-z]i[kc]_[0-9a-z]{26}"),
     ("configuration key's id", r"hc[a-z]lk_\w+"),
     ("management", r"hc[a-z]mk_[\w:]+"),
-    ("placeholder", r"(?i)[<{\[].*|.*\b(your|paste|placeholder|example|changeme|xxx+)\b.*|\.+|-+"),
+    (
+        "placeholder",
+        r"(?i)[<{\[].*|\.+|-+"
+        r"|.*(?<![a-z])(your|paste|placeholder|example|change-?_?me|todo|xxx+)(?![a-z]).*",
+    ),
     ("configuration", r"[0-9A-Za-z]{20,23}"),
 )
 
