@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final, Literal, TypeAlias
 
@@ -171,7 +172,7 @@ def load(folder: Path, service_name: str, plan: str = defaults.HONEYCOMB_PLAN) -
 def types_in(registry: Path) -> dict[str, str]:
     """Honeycomb's type of each attribute that a Weaver registry declares. Raises FilesError."""
     try:
-        import yaml
+        yaml: Any = import_module("yaml")  # the service itself needs none
     except ImportError:
         raise FilesError(
             [f"honeycomb/{registry.name} is YAML, and PyYAML is not installed: add pyyaml."]

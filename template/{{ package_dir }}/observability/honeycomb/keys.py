@@ -15,17 +15,17 @@ KeyKind: TypeAlias = Literal[
     "unknown",
 ]
 
+_PLACEHOLDER: Final = (
+    r"(?i)[<{\[].*|\.+|-+"
+    r"|.*(?<![a-z])(your|paste|placeholder|example|change-?_?me|todo|xxx+)(?![a-z]).*"
+)
 _FORMS: Final[tuple[tuple[KeyKind, str], ...]] = (
     ("Classic", r"[0-9a-f]{32}|hc[a-z]ic_[0-9a-z]{58}"),
     ("ingest", r"hc[a-z]ik_[0-9a-z]{58}"),
     ("ingest key's id", r"hc[a-z]i[kc]_[0-9a-z]{26}"),
     ("configuration key's id", r"hc[a-z]lk_\w+"),
     ("management", r"hc[a-z]mk_[\w:]+"),
-    (
-        "placeholder",
-        r"(?i)[<{\[].*|\.+|-+"
-        r"|.*(?<![a-z])(your|paste|placeholder|example|change-?_?me|todo|xxx+)(?![a-z]).*",
-    ),
+    ("placeholder", _PLACEHOLDER),
     ("configuration", r"[0-9A-Za-z]{20,23}"),
 )
 
