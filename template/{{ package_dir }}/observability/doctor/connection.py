@@ -116,7 +116,7 @@ def check_test_span(case: Case) -> Iterator[Finding]:
             ' "Traces are not sent"',
         )
         return
-    if "429" in failure.reason:
+    if "(429)" in failure.reason:
         yield warning(about, f"{failure.reason} The service tries again by itself.")
         return
     hint = ""
