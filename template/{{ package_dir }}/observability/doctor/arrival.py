@@ -44,12 +44,18 @@ def check_key_at_honeycomb(case: Case) -> Iterator[Finding]:
             about, f"{case.origin} answers no questions for now (429), so nothing is known"
         )
         return
+    if status in (404, 405):
+        yield warning(
+            about,
+            f"{case.origin} has no /1/auth ({status}), so it is not Honeycomb itself and the key is"
+            " not looked at. A Collector or a Refinery belongs into OTEL_EXPORTER_OTLP_ENDPOINT.",
+        )
+        return
     if status != 200 or not isinstance(answer.get("api_key_access"), dict):
         yield problem(
             about,
-            f"{case.origin} is not Honeycomb's API: it answers {status} to /1/auth. A"
-            " Collector or a Refinery belongs into OTEL_EXPORTER_OTLP_ENDPOINT;"
-            " HONEYCOMB_API_ENDPOINT is for Honeycomb itself.",
+            f"{case.origin} is not Honeycomb's API: it answers {status} to /1/auth."
+            " Check HONEYCOMB_API_ENDPOINT.",
         )
         return
     case.auth = answer
