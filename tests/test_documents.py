@@ -1,0 +1,58 @@
+"""What the rendered documents tell people to type exists."""
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from .conftest import UV, Render, Workshop
+
+DOCUMENTS = ("README.md", ".env.example", "docs/observability.md", "docs/runbooks.md")
+# In a line of its own, behind what it sets, or within a sentence.
+COMMAND = re.compile(r"(?:^ {4}|`)((?:[A-Z_]+=\S+ )*uvx? [^`\n]+)", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def project(render: Render, workshop: Workshop) -> Path:
+    project = render()
+    workshop.install(project)
+    shutil.copy(project / ".env.example", project / ".env")
+    return project
+
+
+def documented(project: Path) -> set[str]:
+    return {
+        command.strip()
+        for name in DOCUMENTS
+        for command in COMMAND.findall((project / name).read_text())
+    }
+
+
+def test_every_documented_command_is_known_to_the_program_that_it_names(
+    project: Path, workshop: Workshop
+) -> None:
+    commands = documented(project)
+
+    assert len(commands) > 20
+    for command in sorted(commands):
+        for part in command.split(" && "):
+            words = shlex.split(part)
+            while "=" in words[0]:
+                del words[0]
+            # Of the tools that uvx fetches, Copier is here.
+            program = [UV] if words[0] == "uv" else [sys.executable, "-m"]
+            # Each program takes an option that it does not know for an error, help or not.
+            workshop.run(project, *program, *words[1:], "--help")
+
+
+def test_every_link_within_a_document_leads_to_a_heading_of_it(project: Path) -> None:
+    for name in DOCUMENTS:
+        text = (project / name).read_text()
+        headings = {
+            re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+            for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+        }
+        assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings, name
