@@ -109,8 +109,9 @@ class TracerProvider(SDKTracerProvider):
             span_limits=limits,
         )
         self._span_class = _span_class(sampler, processor, limits)
-        # Of the SDKs that know of it, the generator says so.
-        self._ids_are_random = getattr(self.id_generator, "is_trace_id_random", bool)()
+        # Older SDKs know nothing of it, and set no flag.
+        is_known = hasattr(IdGenerator, "is_trace_id_random")
+        self._ids_are_random = is_known and self.id_generator.is_trace_id_random()
 
     def get_tracer(
         self,
