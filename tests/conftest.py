@@ -12,6 +12,8 @@ import copier
 import pytest
 from uv import find_uv_bin
 
+from .environments import NEWEST, OLDEST, Environment, environment
+
 TEMPLATE = Path(__file__).parents[1]
 UV = find_uv_bin()
 
@@ -86,3 +88,13 @@ class Workshop:
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
     yield Workshop(tmp_path_factory.mktemp("environment") / "venv")
+
+
+@pytest.fixture(scope="session")
+def oldest(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return environment(tmp_path_factory.getbasetemp().parent, "oldest", OLDEST)
+
+
+@pytest.fixture(scope="session")
+def newest(tmp_path_factory: pytest.TempPathFactory) -> Environment:
+    return environment(tmp_path_factory.getbasetemp().parent, "newest", NEWEST)

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from filelock import FileLock
-
-from .conftest import UV
+from uv import find_uv_bin
 
 OLDEST: Final = (
     "fastapi==0.92.*",
@@ -74,9 +73,9 @@ def environment(base: Path, name: str, requirements: tuple[str, ...]) -> Environ
     with FileLock(f"{folder}.lock"):
         made = folder / "made"
         if not made.exists():
-            subprocess.run([UV, "venv", "-q", str(folder)], check=True)
+            subprocess.run([find_uv_bin(), "venv", "-q", str(folder)], check=True)
             python = str(folder / "bin/python")
-            command = [UV, "pip", "install", "-q", "--python", python, *requirements]
+            command = [find_uv_bin(), "pip", "install", "-q", "--python", python, *requirements]
             subprocess.run(command, check=True)
             made.touch()
     return Environment(folder)

@@ -11,7 +11,7 @@ import yaml
 from hooks.receiver import Receiver
 
 from .conftest import TEMPLATE
-from .environments import NEWEST, OLDEST, Environment, environment
+from .environments import Environment
 from .llm_apis import LLMAPIs
 from .test_answers import copier as copier_command
 
@@ -27,21 +27,6 @@ async def hello(name: str) -> str:
 """
 
 Files = dict[str, str]
-
-
-@pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp().parent
-
-
-@pytest.fixture(scope="session")
-def oldest(shared: Path) -> Environment:
-    return environment(shared, "oldest", OLDEST)
-
-
-@pytest.fixture(scope="session")
-def newest(shared: Path) -> Environment:
-    return environment(shared, "newest", NEWEST)
 
 
 def write(repository: Path, files: Files) -> None:
@@ -149,6 +134,25 @@ def test_copied_again_nothing_of_the_users_is_changed(tmp_path: Path) -> None:
 
     assert add_observability(tmp_path) == first
     assert digests(tmp_path) == before
+
+
+def test_the_repositorys_own_ruff_settings_find_nothing_in_the_new_files(tmp_path: Path) -> None:
+    settings = (
+        '[tool.ruff]\nline-length = 79\nlint.select = ["ALL"]\nformat.quote-style = "single"\n'
+    )
+    write(tmp_path, {"pyproject.toml": settings, "acme/__init__.py": ""})
+    add_observability(tmp_path)
+
+    for command in (["format", "--check"], ["check"]):
+        paths = ["acme/observability", "tests"]
+        done = subprocess.run(
+            ["ruff", *command, "--no-cache", *paths],
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
 
 
 @pytest.mark.parametrize("package_dir", ["src/acme", "."])

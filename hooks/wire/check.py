@@ -16,7 +16,7 @@ _PROGRAM = """
 import asyncio, importlib, json, logging, sys
 
 def tell(**what):
-    print("\\n" + json.dumps(what))
+    print("\\nwire " + json.dumps(what))
     sys.stdout.flush()
     sys.exit(0)
 
@@ -80,14 +80,13 @@ try:
     asyncio.run(asyncio.wait_for(ask(), 30))
 except Exception as error:
     lines.append(f"the request failed ({type(error).__name__}: {error})")
+if not getattr(getattr(inner, "state", None), "is_observed", False):
+    tell(why="; ".join(lines[:2]) or "instrument_app was not called on this application")
 servers = [span for span in exporter.get_finished_spans() if span.kind is trace.SpanKind.SERVER]
 if servers:
     span = servers[0]
     tell(name=span.name, count=len(servers), attributes={k: str(v) for k, v in span.attributes.items()})
-why = "; ".join(lines[:2])
-if not getattr(getattr(inner, "state", None), "is_observed", False):
-    why = why or "instrument_app was not called on this application"
-tell(why=why or f"the request for {path} made no SERVER span")
+tell(why="; ".join(lines[:2]) or f"the request for {path} made no SERVER span")
 """
 
 
@@ -98,7 +97,6 @@ class Checked:
     span: str = ""
     attributes: dict[str, str] | None = None
     why_not: str = ""
-    python: str = ""
 
 
 def check(project: Project, app: Creation, module: str) -> Checked:
@@ -106,23 +104,18 @@ def check(project: Project, app: Creation, module: str) -> Checked:
     python = interpreter(project, app.path)
     if python is None:
         return Checked(why_not="there is no environment (.venv) of the project's to run it in")
-    root, name = _import_path(project, app.path, module)
-    ours = (
-        project.module
-        if root == project.root
-        else module
-        if not module.startswith(".")
-        else project.module
-    )
     if module.startswith("."):
+        module = project.module
         root, name = _root_and_name(project, app.path)
-        ours = project.module
+    else:
+        root, name = _import_path(project, app.path, module)
     own = ("HONEYCOMB_", "OTEL_", "VIRTUAL_ENV", "PYTHONPATH")
     environment = {key: value for key, value in os.environ.items() if not key.startswith(own)}
     attribute = app.function or app.name
     try:
         done = subprocess.run(
-            [*python, "-c", _PROGRAM, str(root), name, attribute, ours],
+            [python, "-c", _PROGRAM, str(root), name, attribute, module],
+            # Where its settings look for a file of variables.
             cwd=root if (root / ".env").exists() else project.root,
             env=environment,
             check=False,
@@ -132,31 +125,31 @@ def check(project: Project, app: Creation, module: str) -> Checked:
             timeout=SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Checked(why_not=f"it could not be run ({type(error).__name__})", python=python[0])
+        return Checked(why_not=f"it could not be run ({type(error).__name__})")
     for line in reversed(done.stdout.splitlines()):
-        if line.startswith("{"):
-            told = json.loads(line)
+        if line.startswith("wire {"):
+            told = json.loads(line.removeprefix("wire "))
             if "why" in told:
-                return Checked(why_not=told["why"], python=python[0])
-            return Checked(span=told["name"], attributes=told["attributes"], python=python[0])
+                return Checked(why_not=told["why"])
+            return Checked(span=told["name"], attributes=told["attributes"])
     last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
-    return Checked(why_not=last[:300], python=python[0])
+    return Checked(why_not=last[:300])
 
 
-def interpreter(project: Project, server: Path) -> list[str] | None:
+def interpreter(project: Project, server: Path) -> str | None:
     """The project's own Python: the environment nearest to the server."""
     for folder in (server.parent, *server.parent.parents):
         for name in (".venv", "venv", "env"):
             for program in ("bin/python", "Scripts/python.exe"):
                 path = project.root / folder / name / program
                 if path.exists():
-                    return [str(path)]
+                    return str(path)
     active = os.environ.get("VIRTUAL_ENV")
     if active and Path(active).parent in (
         project.root,
         *(project.root / each for each in server.parents),
     ):
-        return [str(Path(active) / "bin/python")]
+        return str(Path(active) / "bin/python")
     return None
 
 
@@ -170,9 +163,9 @@ def _root_and_name(project: Project, server: Path) -> tuple[Path, str]:
 
 
 def _import_path(project: Project, server: Path, module: str) -> tuple[Path, str]:
-    parts = module.split(".") if not module.startswith(".") else []
+    parts = module.split(".")
     folder = project.module_dir.parts
-    base = Path(*folder[: len(folder) - len(parts)]) if parts else Path()
+    base = Path(*folder[: len(folder) - len(parts)])
     if server.is_relative_to(base):
         return project.root / base, _dotted(server.relative_to(base))
     return project.root, _dotted(server)

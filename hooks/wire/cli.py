@@ -16,8 +16,9 @@ from .check import check, interpreter
 from .dependencies import (
     OLDEST,
     declared_in,
-    fastapi_version,
+    lets_in_old_python,
     needed,
+    newest_version,
     unwire_dependencies,
     wire_dependencies,
 )
@@ -28,7 +29,7 @@ from .modal_app import EXAMPLE, served, served_apps, serves, unwire_modal_file, 
 from .plan import Plan
 from .present import present
 from .project import Project
-from .server import snippet, unwire_server, wire_server
+from .server import has_call, snippet, unwire_server, wire_server
 from .source import Refused
 
 _SHOWN_CALLS = 3
@@ -101,7 +102,7 @@ def _plan(project: Project, app: Creation, *, beside: bool) -> Plan:
     declared = None
     with contextlib.suppress(Refused):
         declared = declared_in(project, app.path)
-    version = fastapi_version(project, declared) if declared else None
+    version = newest_version(project, declared, "fastapi") if declared else None
     if version is not None and version < OLDEST:
         raise Refused(
             f"FastAPI {version} is too old: the module needs {OLDEST} or later. Raise it, and run this again."
@@ -109,9 +110,11 @@ def _plan(project: Project, app: Creation, *, beside: bool) -> Plan:
     stops = False
     for each in present(project, app, module):
         text = f"{each.path}:{each.line} sets {each.what} up: {each.advice}"
-        if each.stops and not beside:
+        if each.stops and not beside and not has_call(project.source(app.path)):
             stops = True
             plan.todo.append((text, snippet(module, app.name or "app")))
+        elif each.what == "FastAPIInstrumentor":
+            plan.todo.append((text, ""))
         else:
             plan.right.append(text)
     if stops:
@@ -129,14 +132,14 @@ def _plan(project: Project, app: Creation, *, beside: bool) -> Plan:
     if not plan.attempt(server):
         plan.failed = True
     used = sdks(project, declared.names if declared else frozenset())
-    requirements = (
-        needed(project, declared, uses_llm=bool(used), uses_openai="openai" in used)
-        if declared
-        else []
-    )
+    requirements = needed(project, declared, used) if declared else []
 
     def dependencies() -> None:
         found = declared_in(project, app.path)
+        if lets_in_old_python(found):
+            plan.todo.append(
+                (f"{found.path} lets in Python before 3.11, which the module does not run on.", "")
+            )
         edit = wire_dependencies(project, found, requirements)
         if edit.content is None:
             plan.right.append(f"{found.path} has the packages.")
@@ -147,20 +150,15 @@ def _plan(project: Project, app: Creation, *, beside: bool) -> Plan:
     if not plan.attempt(dependencies) and not declared:
         plan.todo[-1] = (plan.todo[-1][0], 'pip install "opentelemetry-sdk>=1.27,<2"')
     plan.attempt(lambda: _plan_modal(project, app, plan, requirements))
-    calls = list(llm_uses(project))
-    for use in calls[:_SHOWN_CALLS]:
-        how = (
-            "its SDK's span carries tokens and cost by itself (Anthropic 1.17 and later)"
-            if use.provider == "anthropic"
-            else "its instrumentation's span carries tokens and cost by itself"
-        )
-        plan.todo.append(
+    for use in list(llm_uses(project, used))[:_SHOWN_CALLS]:
+        try:
+            inside = module_for(project, project.source(use.path), use.path)
+        except Refused:  # a script that does not reach the module
+            continue
+        plan.shown.append(
             (
-                (
-                    f"Nothing, for the LLM call at {use.path}:{use.line}: {how}."
-                    " For spans with names of your own:"
-                ),
-                use.snippet(module_for(project, project.source(use.path), use.path)),
+                f"{use.path}:{use.line} is a span with tokens and cost by itself. One of your own:",
+                use.snippet(inside),
             )
         )
     return plan
@@ -169,6 +167,14 @@ def _plan(project: Project, app: Creation, *, beside: bool) -> Plan:
 def _plan_modal(project: Project, app: Creation, plan: Plan, requirements: Sequence[str]) -> None:
     functions = served(project)
     if not functions and not project.containing(b"import modal", b"from modal"):
+        return
+    for path in project.containing(b"Stub("):
+        plan.todo.append(
+            (
+                f"{path} is written for a Modal before 1.0 and is not edited: add the secret to it.",
+                f'secrets=[modal.Secret.from_name("{project.secret}")]',
+            )
+        )
         return
     serving = [each for each in functions if serves(project, each, app)]
     if not serving:
@@ -224,9 +230,7 @@ def _removal(project: Project, wanted: str | None) -> Plan:
             declared = declared_in(project, app.path)
         if declared is not None:
             used = sdks(project, declared.names)
-            everything = needed(
-                project, declared, uses_llm=bool(used), uses_openai="openai" in used
-            )
+            everything = needed(project, declared, used)
             content = unwire_dependencies(project, declared, everything)
             if content is not None:
                 plan.edit(declared.path, content, f"{declared.path} is without the packages.")
@@ -257,16 +261,22 @@ def _finish(console: Console, project: Project, plan: Plan, options: argparse.Na
             ):
                 console.print("Nothing was changed.")
                 return 1
-            plan.write()
+            try:
+                plan.write()
+            except OSError as error:
+                raise Refused(
+                    f"Nothing was changed, as a file cannot be written: {error}."
+                ) from None
     verb = "Would change" if options.dry_run else "Changed"
     for title, lines in ((verb, plan.changed), ("Already right", plan.right)):
         if lines:
             console.print(f"[bold]{title}[/]")
             for line in lines:
                 console.print(f"  {escape(line)}")
-    if plan.todo:
-        console.print("[bold]You[/]")
-        for line, paste in plan.todo:
+    for title, pairs in (("You", plan.todo), ("LLM calls", plan.shown)):
+        if pairs:
+            console.print(f"[bold]{title}[/]")
+        for line, paste in pairs:
             console.print(f"  {escape(line)}")
             if paste:
                 console.print(f"[dim]{escape(_indented(paste, 6))}[/]")

@@ -2,15 +2,15 @@
 
 import re
 import tomllib
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from .project import Project
 from .source import Refused
@@ -20,6 +20,8 @@ CONTRIB: Final = "opentelemetry-instrumentation-fastapi>=0.48b0"
 PRICES: Final = "genai-prices>=0.2"
 OPENAI: Final = "opentelemetry-instrumentation-genai-openai>=1.0b0"
 GRPC: Final = "grpcio>=1.60"
+ANTHROPIC: Final = "opentelemetry-instrumentation-genai-anthropic>=1.0b0"
+ANTHROPIC_TRACES_ITSELF: Final = Version("1.17")
 TRACES_ITSELF: Final = Version("0.142")
 OLDEST: Final = Version("0.92")
 
@@ -31,9 +33,14 @@ class Declared:
     path: Path
     kind: str
     """pep621, poetry or requirements."""
-    names: frozenset[str]
-    fastapi: str = ""
-    """The version specifier of FastAPI."""
+    versions: Mapping[str, str]
+    """The version specifier of each package."""
+    python: str = ""
+    """The version specifier of Python."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self.versions)
 
 
 @dataclass
@@ -72,29 +79,33 @@ def declared_in(project: Project, server: Path) -> Declared:
     return max(found, key=rank)
 
 
-def needed(project: Project, declared: Declared, *, uses_llm: bool, uses_openai: bool) -> list[str]:
-    """What the module needs in this repository."""
-    version = fastapi_version(project, declared)
+def needed(project: Project, declared: Declared, sdks: Collection[str]) -> list[str]:
+    """What the module needs in this repository, which uses the LLM SDKs `sdks`."""
+    version = newest_version(project, declared, "fastapi")
     requirements = [SDK]
     if version is not None and version < TRACES_ITSELF:
         requirements.append(CONTRIB)
-    if uses_llm:
+    if sdks:
         requirements.append(PRICES)
-    if uses_openai:
+    if "openai" in sdks:
         requirements.append(OPENAI)
+    if "anthropic" in sdks:
+        version = newest_version(project, declared, "anthropic")
+        if version is not None and version < ANTHROPIC_TRACES_ITSELF:
+            requirements.append(ANTHROPIC)
     if project.answers.get("otlp_protocol") == "grpc":
         requirements.append(GRPC)
     return sorted(requirements)
 
 
-def fastapi_version(project: Project, declared: Declared) -> Version | None:
+def newest_version(project: Project, declared: Declared, package: str) -> Version | None:
     """The newest version that the repository lets in, or None where that is today's."""
     for folder in (declared.path.parent, *declared.path.parent.parents):
         for lock in ("uv.lock", "poetry.lock", "pdm.lock"):
             path = project.root / folder / lock
             if path.exists():
                 match = re.search(
-                    r'^name = "fastapi"\nversion = "([^"]+)"', path.read_text(), re.MULTILINE
+                    rf'^name = "{package}"\nversion = "([^"]+)"', path.read_text(), re.MULTILINE
                 )
                 if match:
                     return Version(match[1])
@@ -102,14 +113,19 @@ def fastapi_version(project: Project, declared: Declared) -> Version | None:
         compiled = project.root / declared.path.with_suffix(".txt")
         if compiled.exists():
             match = re.search(
-                r"^fastapi==([\w.]+)", compiled.read_text(), re.MULTILINE | re.IGNORECASE
+                rf"^{package}==([\w.]+)", compiled.read_text(), re.MULTILINE | re.IGNORECASE
             )
             if match:
                 return Version(match[1])
-    specifiers = _specifiers(declared.fastapi)
+    specifiers = _specifiers(declared.versions.get(package, ""))
     newest: Version | None = None
     for specifier in specifiers:
-        bound = Version(specifier.version.removesuffix(".*"))
+        try:
+            bound = Version(specifier.version.removesuffix(".*"))
+        except InvalidVersion:
+            continue
+        if specifier.operator == "<":
+            bound = Version(f"{bound}.dev0")
         if specifier.operator in ("==", "===", "<", "<="):
             newest = bound if newest is None else min(newest, bound)
         elif specifier.operator == "~=" and len(bound.release) > 2:
@@ -129,6 +145,15 @@ def _specifiers(text: str) -> SpecifierSet:
         return SpecifierSet()
 
 
+def lets_in_old_python(declared: Declared) -> bool:
+    """Whether the repository says that it runs on a Python before 3.11."""
+    text = declared.python.replace("^", ">=").strip()
+    try:
+        return bool(text) and SpecifierSet(text).contains("3.10.0")
+    except ValueError:
+        return False
+
+
 def wire_dependencies(
     project: Project, declared: Declared, requirements: Sequence[str]
 ) -> Dependencies:
@@ -137,7 +162,7 @@ def wire_dependencies(
     result = Dependencies(declared, missing)
     if not missing:
         return result
-    content = (project.root / declared.path).read_bytes()
+    content = project.content(declared.path)
     text = content.decode()
     result.content = _with(text, missing, declared).encode()
     result.after = _commands(project, declared)
@@ -151,7 +176,7 @@ def unwire_dependencies(
     project: Project, declared: Declared, requirements: Sequence[str]
 ) -> bytes | None:
     """The declaring file without the lines that `wire` writes; None where none are there."""
-    content = (project.root / declared.path).read_bytes()
+    content = project.content(declared.path)
     present = [each for each in requirements if _name(each) in declared.names]
     for subset in _subsets(present):
         candidate = _without(content.decode(), subset, declared)
@@ -170,6 +195,11 @@ def unwire_dependencies(
 def _with(text: str, lines: Sequence[str], declared: Declared) -> str:
     newline = "\r\n" if "\r\n" in text else "\n"
     if declared.kind == "requirements":
+        if "--hash=" in text:
+            raise Refused(
+                f"{declared.path} holds hashes: add these where it is made from, and make it again.",
+                "\n".join(lines),
+            )
         return _append(text, lines, newline)
     if declared.kind == "poetry":
         return _into_poetry(text, lines, newline, declared.path)
@@ -211,41 +241,41 @@ def _without(text: str, lines: Sequence[str], declared: Declared) -> list[str] |
 
 
 def _read(project: Project, name: Path) -> Declared | None:
-    path = project.root / name
     if name.name == "pyproject.toml":
         try:
-            data = tomllib.loads(path.read_text())
+            data = tomllib.loads(project.content(name).decode())
         except (tomllib.TOMLDecodeError, UnicodeDecodeError):
             return None
         dependencies = data.get("project", {}).get("dependencies")
         if isinstance(dependencies, list):
-            return _declared(name, "pep621", dependencies)
+            python = str(data["project"].get("requires-python", ""))
+            return replace(_declared(name, "pep621", dependencies), python=python)
         poetry = data.get("tool", {}).get("poetry", {}).get("dependencies")
         if isinstance(poetry, dict):
-            fastapi: Any = poetry.get("fastapi", "")
-            version = fastapi.get("version", "") if isinstance(fastapi, dict) else fastapi
-            return Declared(name, "poetry", frozenset(map(canonicalize_name, poetry)), str(version))
+            versions: dict[str, str] = {}
+            for package, entry in poetry.items():
+                version = entry.get("version", "") if isinstance(entry, dict) else entry
+                versions[canonicalize_name(package)] = str(version)
+            return Declared(name, "poetry", versions, versions.get("python", ""))
         return None
     if re.fullmatch(r"requirements[\w.-]*\.(txt|in)", name.name) or (
         name.parent.name == "requirements" and name.suffix in (".txt", ".in")
     ):
         if re.search(r"dev|test|lint|docs", name.stem):
             return None
-        return _declared(name, "requirements", path.read_text(errors="replace").splitlines())
+        return _declared(name, "requirements", project.text(name).splitlines())
     return None
 
 
 def _declared(name: Path, kind: str, lines: Sequence[object]) -> Declared:
-    names, fastapi = set(), ""
+    versions: dict[str, str] = {}
     for line in lines:
         try:
             requirement = Requirement(str(line).split(" #")[0].split(" \\")[0].strip())
         except InvalidRequirement:
             continue
-        names.add(canonicalize_name(requirement.name))
-        if canonicalize_name(requirement.name) in ("fastapi", "fastapi-slim"):
-            fastapi = str(requirement.specifier)
-    return Declared(name, kind, frozenset(names), fastapi)
+        versions[canonicalize_name(requirement.name)] = str(requirement.specifier)
+    return Declared(name, kind, versions)
 
 
 def _name(requirement: str) -> str:
@@ -255,10 +285,7 @@ def _name(requirement: str) -> str:
 def _installed_by_container(project: Project) -> set[Path]:
     found: set[Path] = set()
     texts = project.texts("Dockerfile*", "*.Dockerfile")
-    texts += [
-        (name, (project.root / name).read_text(errors="replace"))
-        for name in project.containing(b"modal")
-    ]
+    texts += [(name, project.text(name)) for name in project.containing(b"modal")]
     for path, text in texts:
         for match in re.findall(r"[\w./-]*requirements[\w./-]*\.(?:txt|in)", text):
             for folder in (path.parent, Path()):
@@ -356,7 +383,7 @@ def _commands(project: Project, declared: Declared) -> list[str]:
         return ["pdm lock", "pdm sync"]
     if any((each / "uv.lock").exists() for each in (folder, *folder.parents)):
         return ["uv sync"]
-    return ["pip install -e ."] if not (folder / "uv.lock").exists() else ["uv sync"]
+    return [f"pip install -e {declared.path.parent}"]
 
 
 def _assert_only_added(before: Any, after: Any, path: Path) -> None:

@@ -174,10 +174,7 @@ def hints(project: Project) -> Iterator[Hint]:
             module, attribute = entry.split(":")
             yield Hint(path, module, attribute)
     found = [*project.texts(*_HINT_FILES)]
-    found += [
-        (name, (project.root / name).read_text(errors="replace"))
-        for name in project.containing(b"uvicorn.run")
-    ]
+    found += [(name, project.text(name)) for name in project.containing(b"uvicorn.run")]
     for path, text in found:
         lines = text.replace("\\\n", " ").splitlines()
         for number, line in enumerate(lines):
@@ -272,7 +269,7 @@ def _names_it(project: Project, hint: Hint, each: Creation) -> bool:
     for path in project.modules:
         if is_module(path, hint.module):
             pattern = rf"^{hint.attribute}\b[^=\n]*=\s*(?:\w+\.)*{each.function}\("
-            if re.search(pattern, (project.root / path).read_text(errors="replace"), re.MULTILINE):
+            if re.search(pattern, project.text(path), re.MULTILINE):
                 return True
     return False
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import libcst as cst
 import libcst.matchers as m
 
+from .dependencies import declared_in
 from .find import Hint, hints, is_module
 from .project import Project
-from .source import Insertion, Source
+from .source import Insertion, Refused, Source
 
 Statement = cst.SimpleStatementLine
 
@@ -28,9 +29,16 @@ def module_for(project: Project, source: Source, name: Path) -> str:
     if any(node.relative for node in froms) and within and project.import_name:
         up = len(inside.parts) - len(project.package_dir.parts)
         return "." * (up + 1) + "observability"
-    for root in _roots(project, source, name, froms):
+    roots = _roots(project, source, name, froms)
+    for root in roots:
         if project.module_dir.is_relative_to(root):
             return ".".join(project.module_dir.relative_to(root).parts)
+    if roots:
+        raise Refused(
+            f"{name} imports from {roots[0]}, and {project.module_dir} is not in there: move the new"
+            " files away, and copy the template again with the folder that holds the server.",
+            f"copier copy --data package_dir={name.parent.as_posix()} ...",
+        )
     return project.module
 
 
@@ -46,20 +54,33 @@ def _roots(
             modules += [source.code(alias.name) for alias in node.names]
     files = set(project.files)
     packages = {parent for path in files if path.suffix == ".py" for parent in path.parents}
+    foreign = {*sys.stdlib_module_names, *_installed(project, name)}
     for module in modules:
         parts = module.split(".")
-        if parts[0] in sys.stdlib_module_names:
+        if parts[0] in foreign:
             continue
         for root in above:
             path = root.joinpath(*parts)
             if path.with_suffix(".py") in files or path in packages:
-                roots.append(root)
+                # What names a package that the file itself is in is the surest.
+                roots.insert(0 if name.is_relative_to(root / parts[0]) else len(roots), root)
                 break
     if not roots:
-        for hint in hints(project):
-            if is_module(name, hint.module):
-                roots.append(_root_of(name, hint))
+        roots = [_root_of(name, hint) for hint in hints(project) if is_module(name, hint.module)]
+    if not roots and not name.is_relative_to(project.package_dir):
+        # The nearest folder above that is a project of its own.
+        marks = ("pyproject.toml", "requirements.txt", "setup.py")
+        roots = [each for each in above if any(each / mark in files for mark in marks)][:1]
     return roots
+
+
+def _installed(project: Project, name: Path) -> set[str]:
+    """Packages that are installed: a module of the same name beside the file is not what is meant."""
+    try:
+        declared = declared_in(project, name)
+    except Refused:
+        return set()
+    return {package.replace("-", "_") for package in declared.versions}
 
 
 def _root_of(name: Path, hint: Hint) -> Path:
@@ -157,13 +178,9 @@ def _into(source: Source, section: Sequence[Statement], module: str, text: str) 
     before = [each for each in froms if key(_module_of(source, each)) <= key(module)]
     if before:
         return source.line_after(source.end(before[-1]) - 1, text)
-    if froms:
-        # Comments above an import stay with it.
-        return (
-            source.line_before(source.start(froms[0]), text)
-            if not froms[0].leading_lines
-            else (source.line_after(source.end(section[-1]) - 1, text))
-        )
+    # Comments above an import stay with it.
+    if froms and not any(line.comment for line in froms[0].leading_lines):
+        return source.line_before(source.start(froms[0]), text)
     return source.line_after(source.end(section[-1]) - 1, text)
 
 

@@ -10,7 +10,7 @@ import libcst.matchers as m
 
 from .find import enclosing
 from .project import Project
-from .source import Refused
+from .source import Refused, Source
 
 _SDKS = (
     ("anthropic", re.compile(r"(?:^|\.)messages\.(?:create|stream|parse)$")),
@@ -33,24 +33,35 @@ class LLMUse:
     model: str
     """The expression that names the model."""
     call: str
+    result: str
+    """The variable that takes the answer."""
     is_async: bool
 
     def snippet(self, module: str) -> str:
-        """The call within a span of its own."""
+        """The call within a span of its own, in the words of the user's code."""
         name = self.function.rsplit(".", 1)[-1] or "work"
+        prefix = "async " if self.is_async else ""
+        where = f"  # {self.function}" if "." in self.function else ""
         wait = "await " if self.is_async else ""
-        return (
-            f"from {module} import llm_call, traced\n\n"
-            f'@traced("{self.provider}.{name}")                 # on {self.function or "the function"}\n'
-            f'with llm_call("{self.provider}", {self.model}) as call:\n'
-            f"    response = {wait}{self.call}(...)   # line {self.line}\n"
-            f"    call.record_usage(response.usage, model=response.model)"
+        return "\n".join(
+            [
+                f"from {module} import llm_call, traced",
+                "",
+                f'@traced("{self.provider}.{name}")',
+                f"{prefix}def {name}(...):{where}",
+                "    ...",
+                f'    with llm_call("{self.provider}", {self.model}) as call:',
+                f"        {self.result} = {wait}{self.call}(...)",
+                f"        call.record_usage({self.result}.usage, model={self.result}.model)",
+            ]
         )
 
 
-def llm_uses(project: Project) -> Iterator[LLMUse]:
-    """Each call of Anthropic's or OpenAI's SDK."""
-    for path in project.containing(b"anthropic", b"openai", b"Anthropic", b"OpenAI"):
+def llm_uses(project: Project, used: frozenset[str]) -> Iterator[LLMUse]:
+    """Each call of one of the SDKs that are `used`."""
+    for path in project.containing(
+        b".messages.", b".completions.", b".responses.", b".embeddings."
+    ):
         try:
             source = project.source(path)
         except Refused:
@@ -59,7 +70,7 @@ def llm_uses(project: Project) -> Iterator[LLMUse]:
             assert isinstance(call, cst.Call)
             name = source.code(call.func)
             for provider, pattern in _SDKS:
-                if not pattern.search(name):
+                if provider not in used or not pattern.search(name):
                     continue
                 model = next(
                     (
@@ -81,8 +92,18 @@ def llm_uses(project: Project) -> Iterator[LLMUse]:
                     ".".join(names),
                     model,
                     name,
+                    _result(source, call),
                     isinstance(source.parents.get(call), cst.Await),
                 )
+
+
+def _result(source: Source, call: cst.Call) -> str:
+    parent = source.parents.get(call)
+    if isinstance(parent, cst.Await):
+        parent = source.parents.get(parent)
+    if isinstance(parent, cst.Assign) and isinstance(parent.targets[0].target, cst.Name):
+        return parent.targets[0].target.value
+    return "answer"
 
 
 def sdks(project: Project, names: frozenset[str]) -> frozenset[str]:
@@ -91,7 +112,7 @@ def sdks(project: Project, names: frozenset[str]) -> frozenset[str]:
     for each in ("anthropic", "openai"):
         pattern = re.compile(rf"(?m)^\s*(?:import|from) {each}\b")
         for path in project.containing(each.encode()):
-            if pattern.search((project.root / path).read_text(errors="replace")):
+            if pattern.search(project.text(path)):
                 found.add(each)
                 break
     return frozenset(found)

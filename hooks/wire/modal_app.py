@@ -9,6 +9,7 @@ import libcst as cst
 import libcst.matchers as m
 
 from .find import Creation, candidates, enclosing, is_module
+from .imports import module_for
 from .project import Project
 from .source import Insertion, Refused, Source
 
@@ -35,6 +36,8 @@ class ModalEdits:
 
     path: Path
     content: bytes
+    top: str
+    """What Modal's functions import first to reach the module."""
     todo: list[tuple[str, str]] = field(default_factory=list)
 
 
@@ -92,6 +95,11 @@ def _returned(source: Source, function: cst.FunctionDef) -> Iterator[tuple[str, 
                     imported[local] = (name, "app")
                 else:
                     imported[local] = (module, name)
+    for node in m.findall(source.module, m.Import()):
+        if isinstance(node, cst.Import):
+            for alias in node.names:
+                name = source.code(alias.name)
+                imported[source.code(alias.asname.name) if alias.asname else name] = (name, "app")
     for node in m.findall(function, m.Return()):
         assert isinstance(node, cst.Return)
         value = node.value
@@ -113,7 +121,9 @@ def wire_modal_file(
     project: Project, path: Path, app: Creation, requirements: Sequence[str]
 ) -> ModalEdits:
     """A file with the edits of each function in it that serves `app`, and what is left to the user."""
-    edits = ModalEdits(path, project.source(path).content)
+    module = module_for(project, project.source(app.path), app.path)
+    top = (project.module if module.startswith(".") else module).split(".")[0]
+    edits = ModalEdits(path, project.source(path).content, top)
     index = 0
     while True:
         # Each function starts from what those before it have made of the file.
@@ -136,7 +146,8 @@ def unwire_modal_file(
     secret = rf"[\w.]+\.from_name\(\"{re.escape(project.secret)}\"\)"
     keyword = rf"secrets=\[{secret}\]"
     packages = "|".join(re.escape(f'"{each}"') for each in requirements) or "(?!)"
-    top = re.escape(f'"{project.module.split(".")[0]}"')
+    module = module_for(project, project.source(app.path), app.path)
+    top = re.escape(f'"{(project.module if module.startswith(".") else module).split(".")[0]}"')
     kinds = [
         [
             (rf"(?m)^[ \t]*(?:{keyword}|{secret}),\r?\n", ""),
@@ -269,19 +280,21 @@ def _secret(
 
 def _spelling(source: Source, name: str) -> str | None:
     """What modal's `name` is called in this file."""
-    for node in m.findall(source.module, m.Import()):
+    module = None
+    for node in m.findall(source.module, m.Import() | m.ImportFrom()):
         if isinstance(node, cst.Import):
             for alias in node.names:
                 if source.code(alias.name) == "modal":
-                    return f"{source.code(alias.asname.name) if alias.asname else 'modal'}.{name}"
-    for node in m.findall(source.module, m.ImportFrom()):
-        if isinstance(node, cst.ImportFrom) and node.module and source.code(node.module) == "modal":
+                    module = source.code(alias.asname.name) if alias.asname else "modal"
+        elif (
+            isinstance(node, cst.ImportFrom) and node.module and source.code(node.module) == "modal"
+        ):
             if isinstance(node.names, cst.ImportStar):
                 return name
             for alias in node.names:
                 if source.code(alias.name) == name:
                     return source.code(alias.asname.name) if alias.asname else name
-    return None
+    return f"{module}.{name}" if module else None
 
 
 def _argument(source: Source, call: cst.Call, before: cst.Arg | None, text: str) -> Insertion:
@@ -326,11 +339,19 @@ def _image(source: Source, call: cst.Call) -> cst.BaseExpression | None:
     return value
 
 
-def _assigned(source: Source, name: str) -> cst.BaseExpression | None:
-    for node in m.findall(source.module, m.Assign(targets=[m.AssignTarget(target=m.Name(name))])):
-        if isinstance(node, cst.Assign):
-            return node.value
-    return None
+def _assigned(
+    source: Source, name: str, before: cst.CSTNode | None = None
+) -> cst.BaseExpression | None:
+    """What the variable `name` is set to last, above `before`."""
+    values = [
+        node.value
+        for node in m.findall(
+            source.module, m.Assign(targets=[m.AssignTarget(target=m.Name(name))])
+        )
+        if isinstance(node, cst.Assign)
+        and (before is None or source.end(node) < source.start(before))
+    ]
+    return max(values, key=source.start) if values else None
 
 
 def _chain(source: Source, image: cst.BaseExpression | None) -> list[cst.Call]:
@@ -346,7 +367,7 @@ def _chain(source: Source, image: cst.BaseExpression | None) -> list[cst.Call]:
         elif isinstance(node, cst.Attribute):
             node = node.value
         elif isinstance(node, cst.Name):
-            node = _assigned(source, node.value)
+            node = _assigned(source, node.value, node)
         else:
             break
     return calls
@@ -369,7 +390,10 @@ def _packages(
     missing = [
         each for each in requirements if not re.search(rf"\b{re.split('[<>=]', each)[0]}\b", code)
     ]
-    if not missing or any(_method(each) in _FOLLOWS for each in calls):
+    follows = any(_method(each) in _FOLLOWS for each in calls) or re.search(
+        r"run_commands\([^)]*\b(?:uv sync|uv pip install|pip install|poetry install|pdm)\b", code
+    )
+    if not missing or follows:
         return []
     items = ", ".join(f'"{each}"' for each in missing)
     inline = [each for each in calls if _method(each) in _INLINE]
@@ -410,7 +434,7 @@ def _source(
     where: str,
 ) -> list[Insertion]:
     """Nothing to do where the module is in a package that is in the image already."""
-    top = project.module.split(".")[0]
+    top = edits.top
     calls = _chain(source, _image(source, call))
     for each in calls:
         text = source.code(each)[len(source.code(each.func)) :]

@@ -22,6 +22,8 @@ class Plan:
     right: list[str] = field(default_factory=list)
     todo: list[tuple[str, str]] = field(default_factory=list)
     """What the user does, and what to paste."""
+    shown: list[tuple[str, str]] = field(default_factory=list)
+    """What the user may do besides, and an example."""
     failed: bool = False
     """Whether the requests are not traced after all."""
 

@@ -16,6 +16,12 @@ _SETUPS: Final = (
     ("Logfire", re.compile(r"\blogfire\.configure\(")),
     ("Datadog", re.compile(r"^\s*(?:import ddtrace|from ddtrace)\b|\bddtrace-run\b")),
     ("New Relic", re.compile(r"\bnewrelic\.agent\.initialize\(|\bnewrelic-admin run-program\b")),
+    (
+        "FastAPIInstrumentor",
+        re.compile(
+            r"\bFastAPIInstrumentor(?:\(\))?\.instrument(?:_app)?\(|\blogfire\.instrument_fastapi\("
+        ),
+    ),
     ("Sentry", re.compile(r"\bsentry_sdk\.init\(")),
 )
 
@@ -35,7 +41,7 @@ class Present:
 def present(project: Project, app: Creation, module: str) -> list[Present]:
     """Each set-up in the repository, the first place of each kind."""
     found: dict[str, Present] = {}
-    files = [(name, (project.root / name).read_text(errors="replace")) for name in project.modules]
+    files = [(name, project.text(name)) for name in project.modules]
     files += project.texts(
         "Dockerfile*", "Procfile*", "*.sh", "docker-compose*.y*ml", "compose*.y*ml"
     )
@@ -45,11 +51,34 @@ def present(project: Project, app: Creation, module: str) -> list[Present]:
                 continue
             for what, pattern in _SETUPS:
                 if what not in found and pattern.search(line):
-                    found[what] = _judge(what, path, number, line, app, module)
+                    is_first = _runs_first(project, path, number, text, app)
+                    found[what] = _judge(what, path, number, is_first, module)
     return list(found.values())
 
 
-def _judge(what: str, path: Path, number: int, line: str, app: Creation, module: str) -> Present:
+def _runs_first(project: Project, path: Path, number: int, text: str, app: Creation) -> bool:
+    """Whether a line surely runs before the application is made: above it in its own file, or in a
+    function that is called there."""
+    lines = text.splitlines()
+    if not lines[number - 1][:1].isspace():
+        return path == app.path and number < app.line
+    functions = [
+        match[1] for line in lines[:number] if (match := re.match(r"(?:async )?def (\w+)\(", line))
+    ]
+    if not functions:
+        return False
+    above = project.text(app.path).splitlines()[: app.line - 1]
+    call = re.compile(rf"^\s*(?:\w+\.)*{functions[-1]}\(")
+    inside = "" if not app.function else rf"^\s*(?:async )?def {app.function}\("
+    started = not inside
+    for line in above:
+        started = started or bool(re.match(inside, line))
+        if started and call.match(line) and (app.function or not line[:1].isspace()):
+            return True
+    return False
+
+
+def _judge(what: str, path: Path, number: int, is_first: bool, module: str) -> Present:
     if what == "Sentry":
         return Present(
             what,
@@ -58,15 +87,20 @@ def _judge(what: str, path: Path, number: int, line: str, app: Creation, module:
             "Sentry goes on as before; it makes no spans of OpenTelemetry.",
             False,
         )
+    if what == "FastAPIInstrumentor":
+        advice = (
+            "take that line out, as the module traces requests by itself and with stable names."
+        )
+        return Present(what, path, number, advice, False)
     if what in ("OpenTelemetry", "Logfire"):
-        if path == app.path and number < app.line and not line[:1].isspace():
+        if is_first:
             advice = (
                 "it comes before the application is made: ours adds a processor to its provider."
             )
             return Present(what, path, number, advice, False)
         advice = (
             "it has to run before ours, which then adds a processor to its provider: call it above the"
-            f" line that makes the application, or call {module}.instrument_app(app) right after it."
+            f" line that makes the application, or call instrument_app(app) of {module} right after it."
         )
         return Present(what, path, number, advice, True)
     return Present(

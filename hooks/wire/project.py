@@ -21,6 +21,7 @@ class Project:
     """A repository with the observability module in it."""
 
     root: Path
+    _contents: dict[Path, bytes] = field(default_factory=dict)
     _sources: dict[Path, Source | Refused] = field(default_factory=dict)
 
     @cached_property
@@ -90,12 +91,21 @@ class Project:
             and name.name != "conftest.py"
         ]
 
+    def text(self, name: Path) -> str:
+        """The file's text, as well as it can be read."""
+        return self.content(name).decode(errors="replace")
+
+    def content(self, name: Path) -> bytes:
+        """The file's bytes, read once."""
+        if name not in self._contents:
+            self._contents[name] = (self.root / name).read_bytes()
+        return self._contents[name]
+
     def source(self, name: Path) -> Source:
         """The file parsed, relative to the root. Raises Refused where it does not parse."""
         if name not in self._sources:
             try:
-                source = Source(name, (self.root / name).read_bytes())
-                self._sources[name] = source
+                self._sources[name] = Source(name, self.content(name))
             except Refused as refused:
                 self._sources[name] = refused
         found = self._sources[name]
@@ -108,6 +118,7 @@ class Project:
         parse."""
         other = Project(self.root)
         other.__dict__.update(self.__dict__)
+        other._contents = {**self._contents, name: content}
         other._sources = {**self._sources}
         if name.suffix == ".py":
             other._sources[name] = Source(name, content)
@@ -115,17 +126,14 @@ class Project:
 
     def containing(self, *needles: bytes) -> list[Path]:
         """Of `modules`, those with one of `needles` in them."""
-        found = []
-        for name in self.modules:
-            content = (self.root / name).read_bytes()
-            if any(needle in content for needle in needles):
-                found.append(name)
-        return found
+        return [
+            name for name in self.modules if any(needle in self.content(name) for needle in needles)
+        ]
 
     def texts(self, *patterns: str) -> list[tuple[Path, str]]:
         """Files whose names match, with their text."""
         return [
-            (name, (self.root / name).read_text(errors="replace"))
+            (name, self.text(name))
             for name in self.files
             if any(name.match(pattern) for pattern in patterns)
             and not name.is_relative_to(self.module_dir)

@@ -37,9 +37,12 @@ def wire_server(project: Project, app: Creation) -> ServerLines:
             f"{app.path}:{app.line} makes the application, but {app.why_not}: put these lines in yourself.",
             snippet(module, app.name or "app", in_expression=not app.name),
         )
-    if has_call(source, project):
+    if has_call(source):
         return ServerLines(app.path, app, source.content, is_there=True)
-    return ServerLines(app.path, app, _with_lines(project, source, app, module), is_there=False)
+    try:
+        return ServerLines(app.path, app, _with_lines(project, source, app, module), is_there=False)
+    except Refused as refused:
+        raise Refused(str(refused), refused.snippet or snippet(module, app.name)) from None
 
 
 def snippet(module: str, name: str, *, in_expression: bool = False) -> str:
@@ -52,7 +55,7 @@ def snippet(module: str, name: str, *, in_expression: bool = False) -> str:
     return "\n".join(lines)
 
 
-def has_call(source: Source, project: Project) -> bool:
+def has_call(source: Source) -> bool:
     """Whether the file traces an application with the module already."""
     local = _imported_as(source)
     return local is not None and bool(m.findall(source.module, m.Call(func=m.Name(local))))
@@ -86,7 +89,9 @@ def _our_import(source: Source) -> cst.SimpleStatementLine | None:
 
 def _with_lines(project: Project, source: Source, app: Creation, module: str) -> bytes:
     taken = {
-        node.value for node in m.findall(source.module, m.Name()) if isinstance(node, cst.Name)
+        node.value
+        for node in m.findall(source.module, m.Name())
+        if isinstance(node, cst.Name) and not _is_part_of_another(source, node)
     }
     imported, local = FUNCTION, FUNCTION
     if FUNCTION in taken:
@@ -110,6 +115,14 @@ def _with_lines(project: Project, source: Source, app: Creation, module: str) ->
     return source.with_insertions(insertions)
 
 
+def _is_part_of_another(source: Source, node: cst.Name) -> bool:
+    """Whether it is no name of this scope, but that of an attribute or of an argument."""
+    parent = source.parents.get(node)
+    return (isinstance(parent, cst.Attribute) and parent.attr is node) or (
+        isinstance(parent, cst.Arg) and parent.keyword is node
+    )
+
+
 def _local_import(source: Source, app: Creation) -> cst.CSTNode | None:
     """The import of FastAPI in the function that `app` is made in, where it is there."""
     function = enclosing(source, app.call, cst.FunctionDef)
@@ -123,12 +136,9 @@ def _local_import(source: Source, app: Creation) -> cst.CSTNode | None:
 
 
 def _calls(project: Project, source: Source, app: Creation, local: str) -> list[Insertion]:
-    subclasses: set[str] = set()
-    for path in project.containing(b"(FastAPI)", b".FastAPI)"):
-        subclasses |= subclasses_of(project.source(path))
     same = [
         each
-        for each in creations(source, frozenset(subclasses))
+        for each in creations(source, _subclasses(project))
         if (each.name, each.function) == (app.name, app.function)
     ]
     for each in same:
@@ -157,21 +167,19 @@ def _block_of_all(source: Source, same: Sequence[Creation]) -> cst.If | None:
         node = source.parents[node]
     if not isinstance(node, cst.If):
         return None
-    branches: list[cst.BaseSuite] = []
+    bodies: list[cst.BaseSuite] = []
     branch: cst.If | cst.Else | None = node
-    while branch is not None:
-        branches.append(branch.body)
-        branch = branch.orelse if isinstance(branch, cst.If) else None
-    has_else = True
-    last: cst.If | cst.Else | None = node
-    while isinstance(last, cst.If):
-        has_else = last.orelse is not None
-        last = last.orelse
-    spans = [(source.start(each.call)) for each in same]
-    made = [
-        any(source.start(body) <= start < source.end(body) for start in spans) for body in branches
+    while isinstance(branch, cst.If):
+        bodies.append(branch.body)
+        branch = branch.orelse
+    if branch is None or len(same) != len(bodies) + 1:
+        return None
+    bodies.append(branch.body)
+    makes = [
+        any(source.start(body) <= source.start(each.call) < source.end(body) for each in same)
+        for body in bodies
     ]
-    return node if has_else and all(made) and len(same) == len(branches) else None
+    return node if all(makes) else None
 
 
 def _line_below(source: Source, statement: cst.CSTNode, text: str) -> Insertion:
@@ -190,11 +198,10 @@ def unwire_server(project: Project, path: Path) -> bytes | None:
     if local is None or statement is None:
         return None
     spans = [
-        _whole_line(source, call)
+        _whole_line(source, line)
         for line in m.findall(
             source.module, m.SimpleStatementLine(body=[m.Expr(m.Call(func=m.Name(local)))])
         )
-        for call in [line]
     ]
     spans.append(_whole_line(source, statement))
     for blank_before in (False, True):

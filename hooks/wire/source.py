@@ -1,6 +1,7 @@
 """A Python file that is edited by inserting bytes: every byte that was there stays as it was."""
 
 import io
+import os.path
 import tokenize
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -44,8 +45,8 @@ class Source:
             # As text, so that positions are in UTF-8 whatever the file is in.
             wrapper = MetadataWrapper(cst.parse_module(self.text), unsafe_skip_copy=True)
             self.module = wrapper.module
-            if self.module.code != self.text:
-                raise ValueError("its text cannot be read exactly")
+            # A comment at the end that is indented further than the code is not kept exactly.
+            self._exact = len(os.path.commonprefix([self.module.code, self.text]).encode())
             self._spans = wrapper.resolve(ByteSpanPositionProvider)
             self.parents = wrapper.resolve(ParentNodeProvider)
         except (cst.ParserSyntaxError, SyntaxError, UnicodeError, ValueError, LookupError) as error:
@@ -100,6 +101,9 @@ class Source:
 
     def with_insertions(self, insertions: Iterable[Insertion]) -> bytes:
         """The file's bytes with all of them. Raises Refused where the result does not parse."""
+        insertions = list(insertions)
+        if any(insertion.offset > self._exact for insertion in insertions):
+            raise Refused(f"{self.path} cannot be read exactly: put these lines in yourself.")
         result = self.utf8
         # From the end, so that offsets stay right; of two at one offset, the first stays first.
         for insertion in sorted(insertions, key=lambda each: each.offset)[::-1]:
@@ -108,7 +112,3 @@ class Source:
         content = self._bom + result.decode().encode(self.encoding)
         Source(self.path, content)
         return content
-
-    def without(self, start: int, end: int) -> bytes:
-        """The file's bytes less those from `start` to `end`."""
-        return self._bom + (self.utf8[:start] + self.utf8[end:]).decode().encode(self.encoding)

@@ -15,12 +15,14 @@ from .pricing import TokenUsage
 
 logger = logging.getLogger(__name__)
 
-# SDK, the module that it has where it makes spans by itself, and the instrumentation for where not.
+# SDK, module of its instrumentation, and the class in it.
 _INSTRUMENTATIONS: Final = (
-    ("anthropic", "_tracing", "genai.anthropic", "AnthropicInstrumentor"),
-    ("openai", "_tracing", "genai.openai", "OpenAIInstrumentor"),
-    ("openai", "_tracing", "openai_v2", "OpenAIInstrumentor"),
+    ("anthropic", "genai.anthropic", "AnthropicInstrumentor"),
+    ("openai", "genai.openai", "OpenAIInstrumentor"),
+    ("openai", "openai_v2", "OpenAIInstrumentor"),
 )
+# What an SDK has that makes spans by itself.
+_OWN_TRACING: Final = {"anthropic": "anthropic._tracing"}
 # Not those of an agent, which sum up what is told of each call.
 _CALLS: Final = ("chat", "embeddings", "generate_content", "text_completion")
 
@@ -31,12 +33,12 @@ def instrument_llm_sdks() -> None:
     Never raises.
     """
     done: set[str] = set()
-    for sdk, own_tracing, name, instrumentor in _INSTRUMENTATIONS:
+    for sdk, name, instrumentor in _INSTRUMENTATIONS:
+        module = f"opentelemetry.instrumentation.{name}"
         try:
-            if sdk in done or not _is_there(sdk) or _is_there(f"{sdk}.{own_tracing}"):
+            if sdk in done or not _is_there(sdk) or not _is_there(module):
                 continue
-            module = f"opentelemetry.instrumentation.{name}"
-            if not _is_there(module):
+            if sdk in _OWN_TRACING and _is_there(_OWN_TRACING[sdk]):
                 continue
             instrumentation = getattr(import_module(module), instrumentor)()
             if not instrumentation.is_instrumented_by_opentelemetry:
