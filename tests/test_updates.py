@@ -1,0 +1,389 @@
+"""An update brings what is new, and loses nothing that a user wrote."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from difflib import SequenceMatcher
+from pathlib import Path
+
+import pytest
+
+from .answers import PLANS, PROTOCOLS, REGIONS, SECRETS
+from .updates import (
+    ANSWERS_FILE,
+    CURRENT,
+    KINDS,
+    Files,
+    Kind,
+    Project,
+    Template,
+    clone,
+    contents,
+    expected,
+    git,
+    losses,
+    made,
+    write,
+)
+
+NewProject = Callable[[Kind, str], Project]
+MARKERS = (b"<<<<<<< before updating", b">>>>>>> after updating")
+
+each_project = pytest.mark.parametrize(
+    ("kind", "version"), made(), ids=lambda value: getattr(value, "name", value)
+)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Template:
+    return clone(tmp_path_factory.mktemp("template") / "copier-honeycomb")
+
+
+@pytest.fixture(scope="session")
+def rendered(
+    template: Template, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Kind, str], Path]:
+    """A repository with a project in it, made once and copied for each test."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def render(kind: Kind, version: str) -> Path:
+        if (kind.name, version) not in made:
+            repository = tmp_path_factory.mktemp("rendered") / "order-intake"
+            folder = repository / kind.folder
+            write(folder, kind.own)
+            template.copy(folder, version, kind.answers)
+            made[kind.name, version] = repository
+        return made[kind.name, version]
+
+    return render
+
+
+@pytest.fixture
+def project(
+    template: Template, rendered: Callable[[Kind, str], Path], tmp_path: Path
+) -> NewProject:
+    def make(kind: Kind, version: str) -> Project:
+        repository = tmp_path / "order-intake"
+        shutil.copytree(rendered(kind, version), repository)
+        git(repository, "init", "-q", "-b", "main")
+        folder = repository / kind.folder
+        fresh = contents(rendered(kind, CURRENT) / kind.folder)
+        made = contents(folder)
+        return Project(
+            template,
+            kind,
+            folder,
+            base=template.managed(version, made),
+            fresh=template.managed(CURRENT, fresh),
+        )
+
+    return make
+
+
+def without_answers(files: Files) -> Files:
+    return {name: text for name, text in files.items() if name != ANSWERS_FILE}
+
+
+def updated(project: Project) -> set[str]:
+    """Updates, holds every file against what it has to be, and returns those in conflict."""
+    before = contents(project.folder)
+    project.update()
+    after = contents(project.folder)
+
+    assert losses(before, project.base, after) == []
+    assert after == expected(before, project.base, project.fresh)
+    marked = {name for name, text in after.items() if any(mark in text for mark in MARKERS)}
+    assert marked == project.conflicts()
+    return marked
+
+
+@each_project
+def test_an_update_without_edits_is_a_fresh_copy(
+    kind: Kind, version: str, project: NewProject
+) -> None:
+    mine = project(kind, version)
+    before = contents(mine.folder)
+
+    assert updated(mine) == set()
+
+    after = contents(mine.folder)
+    assert {name: after[name] for name in mine.fresh} == mine.fresh
+    # What was started once, and what is retired, is as it was.
+    rest = after.keys() - mine.fresh.keys()
+    assert {name: after[name] for name in rest} == {name: before[name] for name in rest}
+
+
+@each_project
+def test_added_lines_and_files_of_the_users_own_are_kept(
+    kind: Kind, version: str, project: NewProject
+) -> None:
+    def add_lines(name: str, text: bytes) -> bytes:
+        lines = text.splitlines(keepends=True)
+        lines.insert(len(lines) // 2, b"# mine, in the middle\n")
+        return b"".join([*lines, b"# mine, at the end\n"])
+
+    mine = project(kind, version)
+    mine.edit(add_lines)
+    started_once = sorted(contents(mine.folder).keys() - mine.base.keys())
+    for number, name in enumerate(started_once):
+        path = mine.folder / name
+        match number % 4:
+            case 0:
+                path.unlink()
+            case 1:
+                path.rename(path.with_name(f"my_{path.name}"))
+            case 2:
+                path.write_text("mine\n")
+    # Where new managed files come, there is one of theirs.
+    coming = mine.fresh.keys() - mine.base.keys()
+    write(mine.folder, dict.fromkeys(coming, "mine, and there first\n"))
+    write(mine.folder, {".env": "HONEYCOMB_API_KEY=mine\n", ".gitignore": ".env\n"})
+
+    conflicts = updated(mine)
+
+    assert conflicts >= coming
+    for name, text in contents(mine.folder).items():
+        if name in mine.base and name != ANSWERS_FILE:
+            assert text.count(b"# mine, in the middle\n") == 1, name
+            assert text.count(b"# mine, at the end\n") == 1, name
+
+
+@each_project
+def test_an_edit_of_the_same_line_is_a_conflict_and_a_deleted_file_stays_away(
+    kind: Kind, version: str, project: NewProject
+) -> None:
+    mine = project(kind, version)
+    touched: dict[str, bytes] = {}
+    deleted: set[str] = set()
+
+    def change_or_delete(name: str, text: bytes) -> bytes | None:
+        lines, new = text.splitlines(keepends=True), mine.fresh.get(name, text).splitlines()
+        for tag, start, _, _, _ in SequenceMatcher(None, text.splitlines(), new).get_opcodes():
+            if tag == "replace" and len(deleted) >= len(touched):
+                touched[name] = lines[start]
+                return b"".join([*lines[:start], b"# mine instead\n", *lines[start + 1 :]])
+        if len(deleted) > len(touched):
+            return text
+        deleted.add(name)
+        return None
+
+    mine.edit(change_or_delete)
+
+    assert updated(mine) == touched.keys()
+
+    assert deleted
+    assert not deleted & contents(mine.folder).keys()
+    for name in touched:
+        text = (mine.folder / name).read_bytes()
+        assert text.index(MARKERS[0]) < text.index(b"# mine instead\n") < text.index(MARKERS[1])
+
+
+@each_project
+def test_reformatted_files_are_kept_as_they_are_or_conflict(
+    kind: Kind, version: str, project: NewProject
+) -> None:
+    mine = project(kind, version)
+    style = ["--config", "line-length = 60", "--config", "format.quote-style = 'single'"]
+    subprocess.run(["ruff", "format", "-q", "--no-cache", *style, "."], cwd=mine.folder, check=True)
+    mine.edit(
+        lambda name, text: (
+            (mine.folder / name).read_bytes()
+            if name.endswith(".py")
+            else text.replace(b"\n", b"\r\n")
+        )
+    )
+
+    updated(mine)
+
+
+@each_project
+def test_changed_answers_reach_edited_files(
+    kind: Kind, version: str, project: NewProject, tmp_path: Path
+) -> None:
+    answers = {
+        "honeycomb_region": "us" if kind.answers.get("honeycomb_region") == "eu" else "eu",
+        "honeycomb_plan": "enterprise"
+        if kind.answers.get("honeycomb_plan") != "enterprise"
+        else "free",
+        "modal_secret": "another-secret",
+    }
+    mine = project(kind, version)
+    mine.edit(lambda name, text: b"# mine\n" + text)
+    before = contents(mine.folder)
+    fresh = tmp_path / "fresh" / "order-intake"
+    write(fresh, kind.own)
+    mine.template.copy(fresh, CURRENT, kind.answers | answers)
+    wanted = mine.template.managed(CURRENT, contents(fresh))
+
+    mine.update(**answers)
+
+    after = contents(mine.folder)
+    assert losses(before, mine.base, after) == []
+    assert after == expected(before, mine.base, wanted)
+
+
+@each_project
+def test_a_project_of_an_untagged_checkout_is_updated_to_a_release(
+    kind: Kind, version: str, template: Template, project: NewProject, tmp_path: Path
+) -> None:
+    mine = project(kind, version)
+    untagged = Template(tmp_path / "untagged")
+    git(tmp_path, "clone", "-q", "--no-tags", str(template.folder), str(untagged.folder))
+    git(
+        untagged.folder,
+        "checkout",
+        "-q",
+        git(template.folder, "rev-parse", f"v{version}^0").strip(),
+    )
+    shutil.rmtree(mine.folder)
+    write(mine.folder, kind.own)
+    untagged.copy(mine.folder, "HEAD", kind.answers)
+    git(untagged.folder, "fetch", "-q", "--tags")
+    git(mine.folder, "init", "-q")
+
+    mine.update()
+
+    after = contents(mine.folder)
+    assert without_answers(after).items() >= without_answers(mine.fresh).items()
+    assert mine.conflicts() == set()
+
+
+# Those that may change in a project that is there.
+ANSWERS = {
+    "project_name": ("order-intake", "something-else"),
+    "honeycomb_region": REGIONS,
+    "honeycomb_plan": PLANS,
+    "otlp_protocol": PROTOCOLS,
+    "modal_secret": SECRETS,
+}
+FIXED = [
+    ("new", {"package_name": "elsewhere"}, "An update cannot rename the package"),
+    ("new", {"layout": "existing"}, "The layout was new from the start"),
+    ("package", {"package_dir": "src/other"}, "An update cannot move the package"),
+    ("package", {"import_name": "src.acme"}, "An update cannot change how the package is imported"),
+    ("package", {"layout": "new"}, "The layout was existing from the start"),
+]
+
+
+@pytest.mark.parametrize(("name", "answers", "sentence"), FIXED)
+def test_an_answer_that_would_move_files_cannot_change(
+    name: str, answers: dict[str, str], sentence: str, project: NewProject
+) -> None:
+    [kind] = [kind for kind in KINDS if kind.name == name]
+    mine = project(kind, CURRENT)
+    before = contents(mine.folder)
+
+    with pytest.raises(ValueError, match=sentence):
+        mine.update(**answers)
+
+    assert contents(mine.folder) == before
+    assert git(mine.folder, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize("kind", KINDS[::2], ids=lambda kind: kind.name)
+def test_no_other_answer_turns_a_file_on_or_off(
+    kind: Kind, template: Template, tmp_path: Path
+) -> None:
+    def names(**answers: str) -> set[str]:
+        folder = tmp_path / str(len(list(tmp_path.iterdir()))) / "order-intake"
+        write(folder, kind.own)
+        template.copy(folder, CURRENT, kind.answers | answers)
+        return set(contents(folder))
+
+    every = [
+        names(**{question: answer}) for question, answers in ANSWERS.items() for answer in answers
+    ]
+
+    # An update would delete what is off, edits included: let a file say that it is off instead.
+    assert all(some == every[0] for some in every)
+
+
+NEXT = "10000.0.0"
+MINE = b"# mine\n"
+
+
+@pytest.fixture
+def later(template: Template, project: NewProject, tmp_path: Path) -> Project:
+    """A project of the current state with a line of the user's in each file, and a template to change."""
+    folder = tmp_path / "later"
+    git(tmp_path, "clone", "-q", str(template.folder), str(folder))
+    mine = project(KINDS[0], CURRENT)
+    mine.template = Template(folder)
+    mine.edit(lambda name, text: text + MINE)
+    answers = mine.folder / ANSWERS_FILE
+    answers.write_text(answers.read_text().replace(str(template.folder), str(folder)))
+    return mine
+
+
+def next_release(project: Project) -> tuple[Files, Files]:
+    """Releases the changed template, updates to it, and returns the files before and after."""
+    project.template.release(NEXT)
+    before = contents(project.folder)
+    project.update(NEXT)
+    return before, contents(project.folder)
+
+
+LOGS = "order_intake/observability/logs.py"
+RENDERS_LOGS = "template/{{ package_dir }}/observability/logs.py"
+RETIRE = """\
+  - &retired |
+    /order_intake/observability/logs.py
+"""
+
+
+def retire_logs(template: Template) -> None:
+    settings = template.folder / "copier.yml"
+    settings.write_text(settings.read_text().replace("  - &retired |\n", RETIRE))
+
+
+@pytest.mark.parametrize("careless", ["delete", "rename"])
+def test_a_careless_change_of_the_template_is_found(careless: str, later: Project) -> None:
+    source = later.template.folder / RENDERS_LOGS
+    source.unlink() if careless == "delete" else source.rename(source.with_name("log_records.py"))
+
+    before, after = next_release(later)
+
+    [loss] = losses(before, later.base, after)
+    assert loss.startswith(f"{LOGS} would be deleted from the user's project: ")
+    assert LOGS not in after
+
+
+def test_a_file_that_loses_a_line_is_found(later: Project) -> None:
+    before = contents(later.folder)
+
+    [loss] = losses(before, later.base, before | {LOGS: later.base[LOGS]})
+
+    assert loss == f"{LOGS} loses b'# mine'"
+
+
+def test_a_retired_file_stays_with_its_edits(later: Project) -> None:
+    (later.template.folder / RENDERS_LOGS).unlink()
+    retire_logs(later.template)
+
+    before, after = next_release(later)
+
+    assert losses(before, later.base, after) == []
+    assert after[LOGS] == later.base[LOGS] + MINE
+
+
+def test_a_renamed_file_arrives_beside_the_edited_one(later: Project) -> None:
+    source = later.template.folder / RENDERS_LOGS
+    source.rename(source.with_name("log_records.py"))
+    retire_logs(later.template)
+
+    before, after = next_release(later)
+
+    assert losses(before, later.base, after) == []
+    assert after[LOGS] == later.base[LOGS] + MINE
+    assert after[LOGS.replace("logs.py", "log_records.py")] == later.base[LOGS]
+
+
+def test_a_new_question_is_answered_by_its_default(later: Project) -> None:
+    settings = later.template.folder / "copier.yml"
+    settings.write_text(settings.read_text() + "\nalert_channel:\n  type: str\n  default: ops\n")
+
+    before, after = next_release(later)
+
+    assert losses(before, later.base, after) == []
+    assert b"alert_channel: ops\n" in after[ANSWERS_FILE]
+    assert later.conflicts() == set()

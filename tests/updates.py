@@ -1,0 +1,262 @@
+"""Projects of each release, what users do to them, and what an update has to leave."""
+
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+import copier
+import yaml
+from jinja2 import Environment
+from pathspec import GitIgnoreSpec
+
+from hooks.release import Refused, releases, tag_releases
+
+from .conftest import TEMPLATE
+
+CURRENT: Final = "9999.0.0"
+"""The version that the working tree is given."""
+ANSWERS_FILE: Final = ".copier-answers.yml"
+
+Files = dict[str, bytes]
+
+
+def git(folder: Path, *arguments: str, check: bool = True) -> str:
+    """What a git command prints, of a user without settings."""
+    identity = ["-c", "user.name=A user", "-c", "user.email=user@example.org"]
+    plain = ["-c", "core.quotePath=false", "-c", "commit.gpgSign=false"]
+    return subprocess.run(
+        ["git", *identity, *plain, *arguments],
+        cwd=folder,
+        check=check,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ).stdout
+
+
+@dataclass(frozen=True)
+class Template:
+    """A clone of this repository with the tags of its releases, and the working tree as the newest."""
+
+    folder: Path
+
+    def release(self, version: str) -> None:
+        git(self.folder, "add", "-A")
+        git(self.folder, "commit", "-q", "--allow-empty", "-m", version)
+        git(self.folder, "tag", f"v{version}")
+
+    def copy(self, destination: Path, version: str, answers: dict[str, Any]) -> None:
+        copier.run_copy(
+            str(self.folder),
+            destination,
+            data=answers,
+            defaults=True,
+            quiet=True,
+            vcs_ref=version if version == "HEAD" else f"v{version}",
+        )
+
+    def managed(self, version: str, project: Files) -> Files:
+        """Those of the files of a fresh copy that an update to `version` brings."""
+        settings = yaml.safe_load(git(self.folder, "show", f"v{version}:copier.yml"))
+        answers = yaml.safe_load(project[ANSWERS_FILE])
+        patterns = [
+            line
+            for pattern in settings["_exclude"]
+            for line in Environment()
+            .from_string(pattern)
+            .render(answers, _copier_operation="update")
+            .splitlines()
+        ]
+        excluded = GitIgnoreSpec.from_lines(patterns)
+        return {name: text for name, text in project.items() if not excluded.match_file(name)}
+
+
+def clone(folder: Path) -> Template:
+    """Clones this repository into `folder`, what is not committed included."""
+    try:
+        git(folder.parent, "clone", "-q", str(TEMPLATE), str(folder))
+        tag_releases(folder, releases())
+    except (Refused, subprocess.CalledProcessError) as error:
+        raise AssertionError(
+            f"Updates cannot be tested without this repository's history: {error}"
+        ) from None
+    git(folder, "rm", "-rq", "copier.yml", "template", "CHANGELOG.md")
+    listed = git(
+        TEMPLATE, "ls-files", "-co", "--exclude-standard", "copier.yml", "template", "CHANGELOG.md"
+    )
+    for name in listed.splitlines():
+        if (TEMPLATE / name).exists():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((TEMPLATE / name).read_bytes())
+    template = Template(folder)
+    template.release(CURRENT)
+    return template
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of project: the answers, and what the repository held before the template came."""
+
+    name: str
+    answers: dict[str, Any]
+    own: dict[str, str] = field(default_factory=dict)
+    """Files of the repository, with their text."""
+    folder: str = "."
+    """Where in its git repository the project is."""
+
+    def exists_in(self, version: str) -> bool:
+        """Whether the release `version` rendered such projects."""
+        commit = releases().get(version, "HEAD")
+        settings = git(TEMPLATE, "show", f"{commit}:copier.yml", check=False)
+        # Said by releases before `existing` came; a missing history is for the tests to tell.
+        return self.answers["layout"] == "new" or "is not there yet" not in settings
+
+
+SERVER: Final = "from fastapi import FastAPI\n\napp = FastAPI()\n"
+KINDS: Final = (
+    Kind("new", {"layout": "new", "project_name": "order-intake", "package_name": "order_intake"}),
+    Kind(
+        "new with other answers",
+        {
+            "layout": "new",
+            "project_name": "n" * 40,
+            "package_name": "p" * 40,
+            "honeycomb_region": "eu",
+            "honeycomb_plan": "enterprise",
+            "otlp_protocol": "grpc",
+            "modal_secret": "elsewhere",
+        },
+    ),
+    Kind(
+        "package",
+        {"layout": "existing", "project_name": "acme", "honeycomb_plan": "pro"},
+        {"pyproject.toml": "", "src/acme/__init__.py": "", "src/acme/main.py": SERVER},
+        folder="services/acme",
+    ),
+    Kind(
+        "scripts",
+        {"layout": "existing", "project_name": "acme", "otlp_protocol": "grpc"},
+        {"requirements.txt": "fastapi\n", "main.py": SERVER},
+    ),
+)
+
+
+def made() -> list[tuple[Kind, str]]:
+    """Each kind of project with each release that made such."""
+    return [(kind, version) for version in releases() for kind in KINDS if kind.exists_in(version)]
+
+
+def contents(folder: Path) -> Files:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and ".git" not in path.relative_to(folder).parts
+    }
+
+
+@dataclass
+class Project:
+    """A user's project, made by a release of the template."""
+
+    template: Template
+    kind: Kind
+    folder: Path
+    base: Files
+    """The managed files, as the release made them."""
+    fresh: Files
+    """The managed files of a fresh copy of the current state."""
+
+    def edit(self, change: Callable[[str, bytes], bytes | None]) -> None:
+        """Replaces each managed file by what `change` makes of it: None deletes it."""
+        for name, text in self.base.items():
+            if name != ANSWERS_FILE:
+                changed = change(name, text)
+                (self.folder / name).unlink() if changed is None else (
+                    self.folder / name
+                ).write_bytes(changed)
+
+    def commit(self) -> None:
+        git(self.folder, "add", "-A")
+        git(self.folder, "commit", "-q", "--allow-empty", "-m", "Mine")
+
+    def update(self, version: str = CURRENT, **answers: Any) -> None:
+        """Commits, and updates as `copier update --defaults` does."""
+        self.commit()
+        copier.run_update(
+            self.folder,
+            data=answers,
+            defaults=True,
+            overwrite=True,
+            quiet=True,
+            unsafe=False,
+            vcs_ref=f"v{version}",
+        )
+
+    def conflicts(self) -> set[str]:
+        """The files that git shows as unmerged."""
+        listed = git(self.folder, "ls-files", "--unmerged", ".").splitlines()
+        return {line.split("\t")[1] for line in listed}
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def expected(before: Files, base: Files, fresh: Files) -> Files:
+    """What an update has to make of the files `before` it.
+
+    Each file of the user's is still there: where it is managed, as git merges the edits; where it is
+    not, or not any more, as it was. What they deleted stays so. What is new arrives.
+    """
+    after = {
+        name: merge(mine, base.get(name, b""), fresh[name]) if name in fresh else mine
+        for name, mine in before.items()
+    }
+    arriving = {name: text for name, text in fresh.items() if name not in base | before}
+    return after | arriving | {ANSWERS_FILE: fresh[ANSWERS_FILE]}
+
+
+@cache
+def merge(mine: bytes, base: bytes, theirs: bytes) -> bytes:
+    """The three-way merge of git, with Copier's words in the markers of a conflict."""
+    if mine in (base, theirs):
+        return theirs
+    if base == theirs:
+        return mine
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as folder:
+        versions = {"before updating": mine, "last update": base, "after updating": theirs}
+        for name, text in versions.items():
+            (Path(folder) / name).write_bytes(text)
+        labels = [option for name in versions for option in ("-L", name)]
+        return subprocess.run(
+            ["git", "merge-file", "-p", *labels, *versions],
+            cwd=folder,
+            check=False,
+            capture_output=True,
+        ).stdout
+
+
+def losses(before: Files, base: Files, after: Files) -> list[str]:
+    """What an update took away: files, and lines that the user wrote into them."""
+    lost = []
+    for name, mine in before.items():
+        if name == ANSWERS_FILE:
+            continue
+        if name not in after:
+            lost.append(
+                f"{name} would be deleted from the user's project: if the template has it no"
+                " more, retire it, as `_exclude` in copier.yml shows, and say so in CHANGELOG.md"
+            )
+        else:
+            here = set(after[name].splitlines())
+            own = set(mine.splitlines()) - set(base.get(name, b"").splitlines())
+            lost += [f"{name} loses {line!r}" for line in sorted(own - here)]
+    return lost
