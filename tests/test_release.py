@@ -1,0 +1,183 @@
+"""One command cuts a release, or says why not and changes nothing."""
+
+import re
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.version import Version
+from rich.console import Console
+
+from hooks.release import Refused, next_version, release, releases, tag_releases, unreleased
+
+from .conftest import TEMPLATE
+from .updates import git
+
+SAFE = (sys.executable, "-c", "")
+UNSAFE = (sys.executable, "-c", "raise SystemExit(1)")
+CHANGES = "### Added\n\n- A thing.\n"
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A clone of this repository with something to release."""
+    for role in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{role}_NAME", "A maintainer")
+        monkeypatch.setenv(f"GIT_{role}_EMAIL", "maintainer@example.org")
+    folder = tmp_path / "repository"
+    git(tmp_path, "clone", "-q", "--no-tags", str(TEMPLATE), str(folder))
+    git(folder, "checkout", "-q", "-B", "main")
+    for name in ("releases.toml", "pyproject.toml", "uv.lock"):
+        (folder / name).write_text((TEMPLATE / name).read_text())
+    (folder / "CHANGELOG.md").write_text(
+        f"# Changelog\n\n## Unreleased\n\n{CHANGES}\n## 0.1.0 - 2026-11-23\n\nThe first.\n"
+    )
+    git(folder, "commit", "-q", "-a", "-m", "A thing")
+    return folder
+
+
+def state(repository: Path) -> str:
+    return git(repository, "status", "--porcelain") + git(repository, "show-ref")
+
+
+def test_a_release_is_a_changelog_a_version_a_tag_and_its_record(repository: Path) -> None:
+    earlier = releases(repository)
+    before = git(repository, "rev-parse", "HEAD")
+
+    release(Console(quiet=True), repository, "7.0.0", check=SAFE)
+
+    assert git(repository, "status", "--porcelain") == ""
+    assert git(repository, "log", "--format=%s", f"{before.strip()}..").splitlines() == [
+        "chore: record 7.0.0",
+        "chore: release 7.0.0",
+    ]
+    commit = git(repository, "rev-parse", "HEAD~1").strip()
+    assert git(repository, "rev-parse", "v7.0.0^{commit}").strip() == commit
+    assert git(repository, "cat-file", "-t", "v7.0.0") == "tag\n"
+    assert releases(repository) == earlier | {"7.0.0": commit}
+    # What was released before is tagged too.
+    for version, released in earlier.items():
+        assert git(repository, "rev-parse", f"v{version}^{{commit}}").strip() == released
+    git(repository, "checkout", "-q", "v7.0.0")
+    assert "\n## 7.0.0 - 20" in (repository / "CHANGELOG.md").read_text()
+    assert "Unreleased" not in (repository / "CHANGELOG.md").read_text()
+    project = tomllib.loads((repository / "pyproject.toml").read_text())
+    assert project["project"]["version"] == "7.0.0"
+    [locked] = [
+        package
+        for package in tomllib.loads((repository / "uv.lock").read_text())["package"]
+        if package["name"] == "copier-honeycomb"
+    ]
+    assert locked["version"] == "7.0.0"
+    # Nothing that is rendered is another than before.
+    assert git(repository, "diff", "--stat", before.strip(), "--", "template", "copier.yml") == ""
+
+
+def test_a_dry_run_changes_nothing(repository: Path) -> None:
+    before = state(repository)
+
+    release(Console(quiet=True), repository, dry_run=True, check=SAFE)
+
+    assert state(repository) == before
+
+
+def test_a_release_is_refused_where_an_update_loses_something(repository: Path) -> None:
+    refused(repository, "They do, or cannot be tried", check=UNSAFE)
+
+
+def test_a_release_is_refused_with_changes_that_are_not_committed(repository: Path) -> None:
+    (repository / "own.txt").touch()
+    refused(repository, "not committed")
+
+
+def test_a_release_is_refused_beside_main(repository: Path) -> None:
+    git(repository, "checkout", "-q", "-b", "feature")
+    refused(repository, "this is feature")
+
+
+def test_a_release_is_refused_without_a_changelog(repository: Path) -> None:
+    changelog = repository / "CHANGELOG.md"
+    changelog.write_text(changelog.read_text().replace(CHANGES, "### Added\n"))
+    git(repository, "commit", "-q", "-a", "-m", "Nothing to say")
+    refused(repository, "say what changes for users")
+
+
+def test_a_release_is_refused_where_its_tag_is_taken(repository: Path) -> None:
+    git(repository, "tag", "v7.0.0")
+    refused(repository, "The tag v7.0.0 is there already", "7.0.0")
+
+
+def test_a_release_is_refused_where_a_tag_names_another_commit(repository: Path) -> None:
+    git(repository, "tag", "v0.1.0")
+    refused(repository, "tags never move")
+
+
+def test_a_release_is_refused_without_history(repository: Path, tmp_path: Path) -> None:
+    shallow = tmp_path / "shallow"
+    git(tmp_path, "clone", "-q", "--depth=1", "--branch=main", repository.as_uri(), str(shallow))
+    refused(shallow, "git fetch --unshallow")
+    with pytest.raises(Refused, match="not in the history of this clone"):
+        tag_releases(shallow, releases(shallow))
+
+
+def refused(
+    repository: Path, sentence: str, version: str | None = None, check: tuple[str, ...] = SAFE
+) -> None:
+    files = ("CHANGELOG.md", "pyproject.toml", "releases.toml", "uv.lock")
+    contents = [(repository / name).read_bytes() for name in files]
+    head = git(repository, "rev-parse", "HEAD")
+
+    with pytest.raises(Refused, match=sentence):
+        release(Console(quiet=True), repository, version, check=check)
+
+    assert [(repository / name).read_bytes() for name in files] == contents
+    assert git(repository, "rev-parse", "HEAD") == head
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted", "version"),
+    [
+        ("### Fixed\n- x", None, "1.2.4"),
+        ("### Added\n- x\n### Fixed\n- x", None, "1.3.0"),
+        ("- x", None, "1.3.0"),
+        ("### Fixed\n- x", "2.0.0", "2.0.0"),
+    ],
+)
+def test_the_next_version_follows_from_the_changelog(
+    changes: str, wanted: str | None, version: str
+) -> None:
+    assert str(next_version(["0.9.0", "1.2.3"], changes, wanted)) == version
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ("two", "is no version"),
+        ("v2.0.0", "is no version"),
+        ("2.0", "is no version"),
+        ("2.0.0rc1", "not a final version"),
+        ("1.2.3", "not after 1.2.3"),
+        ("1.2.2", "not after 1.2.3"),
+    ],
+)
+def test_a_version_that_copier_would_pass_over_is_refused(wanted: str, sentence: str) -> None:
+    with pytest.raises(Refused, match=sentence):
+        next_version(["1.2.3"], "", wanted)
+
+
+def test_a_changelog_that_is_no_plain_text_is_refused() -> None:
+    with pytest.raises(Refused, match="breaks the message after an update"):
+        unreleased("## Unreleased\n\n- `{{ name }}`\n")
+
+
+def test_every_release_is_in_the_changelog() -> None:
+    changelog = (TEMPLATE / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## (\d\S+) - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
+    project = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())["project"]
+
+    assert set(releases()) <= set(headings)
+    assert headings == sorted(headings, key=Version, reverse=True)
+    assert project["version"] == headings[0]
+    # The message after an update holds it, and renders it.
+    assert not re.search(r"{{|{%|{#", changelog)
