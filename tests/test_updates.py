@@ -5,10 +5,14 @@ import subprocess
 from collections.abc import Callable
 from difflib import SequenceMatcher
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from hooks.release import releases
+
 from .answers import PLANS, PROTOCOLS, REGIONS, SECRETS
+from .conftest import Workshop
 from .updates import (
     ANSWERS_FILE,
     CURRENT,
@@ -196,6 +200,40 @@ def test_reformatted_files_are_kept_as_they_are_or_conflict(
     updated(mine)
 
 
+EDITS: list[Callable[[Random, list[bytes]], list[bytes] | None]] = [
+    lambda random, lines: None,
+    lambda random, lines: [],
+    lambda random, lines: lines[: random.randrange(len(lines) + 1)],
+    lambda random, lines: lines[random.randrange(len(lines) + 1) :],
+    lambda random, lines: lines[::-1],
+    lambda random, lines: [line for line in lines if random.random() < 0.95],
+    lambda random, lines: [line if random.random() < 0.95 else b"# mine\n" for line in lines],
+    lambda random, lines: [line.replace(b"\n", b"\r\n") for line in lines],
+    lambda random, lines: [*lines[:-1], lines[-1].rstrip()] if lines else lines,
+    lambda random, lines: [line if line.strip() else b" \t\n" for line in lines],
+    lambda random, lines: [b"\xef\xbb\xbf", *lines],
+    lambda random, lines: [*lines, "# é 漢 \u2028 🙂\n".encode()],
+    lambda random, lines: [*lines, b"<<<<<<< not a marker of Copier\n"],
+]
+
+
+@each_project
+@pytest.mark.parametrize("seed", range(2))
+def test_edits_of_any_kind_are_merged_as_git_merges_them(
+    seed: int, kind: Kind, version: str, project: NewProject
+) -> None:
+    random = Random(f"{seed} {kind.name} {version}")
+
+    def some_edit(name: str, text: bytes) -> bytes | None:
+        lines = random.choice(EDITS)(random, text.splitlines(keepends=True))
+        return None if lines is None else b"".join(lines)
+
+    mine = project(kind, version)
+    mine.edit(some_edit)
+
+    updated(mine)
+
+
 @each_project
 def test_changed_answers_reach_edited_files(
     kind: Kind, version: str, project: NewProject, tmp_path: Path
@@ -220,6 +258,23 @@ def test_changed_answers_reach_edited_files(
     after = contents(mine.folder)
     assert losses(before, mine.base, after) == []
     assert after == expected(before, mine.base, wanted)
+
+
+@pytest.mark.parametrize("version", releases())
+def test_an_updated_service_passes_its_own_tests(
+    version: str, project: NewProject, workshop: Workshop
+) -> None:
+    mine = project(KINDS[0], version)
+    mine.update()
+    # As the message after the update says.
+    for name in mine.base.keys() - mine.fresh.keys():
+        (mine.folder / name).unlink()
+
+    workshop.install(mine.folder)
+
+    workshop.tool(mine.folder, "ruff", "check", "--no-cache")
+    workshop.tool(mine.folder, "mypy")
+    assert " passed" in workshop.tool(mine.folder, "pytest", "-q")
 
 
 @each_project
@@ -302,12 +357,14 @@ NEXT = "10000.0.0"
 MINE = b"# mine\n"
 
 
-@pytest.fixture
-def later(template: Template, project: NewProject, tmp_path: Path) -> Project:
+@pytest.fixture(params=KINDS[::2], ids=lambda kind: kind.name)
+def later(
+    request: pytest.FixtureRequest, template: Template, project: NewProject, tmp_path: Path
+) -> Project:
     """A project of the current state with a line of the user's in each file, and a template to change."""
     folder = tmp_path / "later"
     git(tmp_path, "clone", "-q", str(template.folder), str(folder))
-    mine = project(KINDS[0], CURRENT)
+    mine = project(request.param, CURRENT)
     mine.template = Template(folder)
     mine.edit(lambda name, text: text + MINE)
     answers = mine.folder / ANSWERS_FILE
@@ -323,17 +380,19 @@ def next_release(project: Project) -> tuple[Files, Files]:
     return before, contents(project.folder)
 
 
-LOGS = "order_intake/observability/logs.py"
 RENDERS_LOGS = "template/{{ package_dir }}/observability/logs.py"
-RETIRE = """\
-  - &retired |
-    /order_intake/observability/logs.py
-"""
 
 
-def retire_logs(template: Template) -> None:
-    settings = template.folder / "copier.yml"
-    settings.write_text(settings.read_text().replace("  - &retired |\n", RETIRE))
+def logs(project: Project) -> str:
+    """The file that is changed."""
+    [name] = [name for name in project.base if name.endswith("/observability/logs.py")]
+    return name
+
+
+def retire_logs(project: Project) -> None:
+    settings = project.template.folder / "copier.yml"
+    first = "  - &retired |\n"
+    settings.write_text(settings.read_text().replace(first, f"{first}    /{logs(project)}\n"))
 
 
 @pytest.mark.parametrize("careless", ["delete", "rename"])
@@ -344,38 +403,38 @@ def test_a_careless_change_of_the_template_is_found(careless: str, later: Projec
     before, after = next_release(later)
 
     [loss] = losses(before, later.base, after)
-    assert loss.startswith(f"{LOGS} would be deleted from the user's project: ")
-    assert LOGS not in after
+    assert loss.startswith(f"{logs(later)} would be deleted from the user's project: ")
+    assert logs(later) not in after
 
 
 def test_a_file_that_loses_a_line_is_found(later: Project) -> None:
     before = contents(later.folder)
 
-    [loss] = losses(before, later.base, before | {LOGS: later.base[LOGS]})
+    [loss] = losses(before, later.base, before | {logs(later): later.base[logs(later)]})
 
-    assert loss == f"{LOGS} loses b'# mine'"
+    assert loss == f"{logs(later)} loses b'# mine'"
 
 
 def test_a_retired_file_stays_with_its_edits(later: Project) -> None:
     (later.template.folder / RENDERS_LOGS).unlink()
-    retire_logs(later.template)
+    retire_logs(later)
 
     before, after = next_release(later)
 
     assert losses(before, later.base, after) == []
-    assert after[LOGS] == later.base[LOGS] + MINE
+    assert after[logs(later)] == later.base[logs(later)] + MINE
 
 
 def test_a_renamed_file_arrives_beside_the_edited_one(later: Project) -> None:
     source = later.template.folder / RENDERS_LOGS
     source.rename(source.with_name("log_records.py"))
-    retire_logs(later.template)
+    retire_logs(later)
 
     before, after = next_release(later)
 
     assert losses(before, later.base, after) == []
-    assert after[LOGS] == later.base[LOGS] + MINE
-    assert after[LOGS.replace("logs.py", "log_records.py")] == later.base[LOGS]
+    assert after[logs(later)] == later.base[logs(later)] + MINE
+    assert after[logs(later).replace("logs.py", "log_records.py")] == later.base[logs(later)]
 
 
 def test_a_new_question_is_answered_by_its_default(later: Project) -> None:

@@ -146,8 +146,12 @@ KINDS: Final = (
 
 
 def made() -> list[tuple[Kind, str]]:
-    """Each kind of project with each release that made such."""
-    return [(kind, version) for version in releases() for kind in KINDS if kind.exists_in(version)]
+    """Each kind of project with each release that made such, or with the current state."""
+    return [
+        (kind, version)
+        for kind in KINDS
+        for version in [version for version in releases() if kind.exists_in(version)] or [CURRENT]
+    ]
 
 
 def contents(folder: Path) -> Files:
