@@ -181,3 +181,22 @@ def test_every_release_is_in_the_changelog() -> None:
     assert project["version"] == headings[0]
     # The message after an update holds it, and renders it.
     assert not re.search(r"{{|{%|{#", changelog)
+
+
+@pytest.mark.parametrize("version", releases())
+def test_what_is_released_is_not_told_otherwise_later(version: str) -> None:
+    then = git(TEMPLATE, "show", f"{releases()[version]}:CHANGELOG.md", check=False)
+    now = (TEMPLATE / "CHANGELOG.md").read_text()
+
+    # The first release was recorded before its section had a name.
+    told = _section(then, version) or _section(then, "Unreleased")
+    assert told, f"The history of {version} is cut off: run `git fetch --unshallow`. {then}"
+    # A merge puts lines for Unreleased here: move them up.
+    assert _section(now, version) == told
+
+
+def _section(changelog: str, title: str) -> str:
+    found = re.search(
+        rf"^## {re.escape(title)}\b[^\n]*\n(.*?)(?=^## |\Z)", changelog, re.DOTALL | re.MULTILINE
+    )
+    return found[1].strip() if found else ""
