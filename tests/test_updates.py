@@ -3,11 +3,13 @@
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
 from random import Random
 
 import pytest
+import yaml
 
 from hooks.release import releases
 
@@ -115,6 +117,9 @@ def test_an_update_without_edits_is_a_fresh_copy(
     # What was started once, and what is retired, is as it was.
     rest = after.keys() - mine.fresh.keys()
     assert {name: after[name] for name in rest} == {name: before[name] for name in rest}
+    # And so again, as long as nothing new is released.
+    assert updated(replace(mine, base=mine.fresh)) == set()
+    assert contents(mine.folder) == after
 
 
 @each_project
@@ -301,6 +306,30 @@ def test_a_project_of_an_untagged_checkout_is_updated_to_a_release(
     after = contents(mine.folder)
     assert without_answers(after).items() >= without_answers(mine.fresh).items()
     assert mine.conflicts() == set()
+
+
+def test_the_releases_differ_in_the_ways_that_an_update_has_to_deal_with(
+    template: Template, project: NewProject
+) -> None:
+    def questions(version: str) -> set[str]:
+        settings = yaml.safe_load(git(template.folder, "show", f"v{version}:copier.yml"))
+        return {
+            name
+            for name in settings
+            if isinstance(settings[name], dict) and "help" in settings[name]
+        }
+
+    comes, changes, asked = set(), set(), set()
+    for version in releases():
+        mine = project(KINDS[0], version)
+        comes |= mine.fresh.keys() - mine.base.keys()
+        changes |= {name for name in mine.base if mine.fresh.get(name) != mine.base[name]}
+        asked |= questions(CURRENT) - questions(version)
+        shutil.rmtree(mine.folder)
+
+    assert comes
+    assert changes - {ANSWERS_FILE}
+    assert asked
 
 
 # Those that may change in a project that is there.
