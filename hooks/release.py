@@ -53,7 +53,7 @@ def tag_releases(repository: Path, record: dict[str, str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: released, or nothing stands in the way. 1: refused, and nothing is changed."""
+    """0: released, or nothing stands in the way. 1: refused, and nothing is committed."""
     parser = argparse.ArgumentParser(
         prog="release",
         description="Cuts a release: tests that updates to it lose nothing, moves the changelog's"
@@ -85,7 +85,7 @@ def release(
     dry_run: bool = False,
     check: Sequence[str] = CHECK,
 ) -> None:
-    """Releases the state of `repository`. Raises Refused, with nothing changed.
+    """Releases the state of `repository`. Raises Refused, with nothing committed.
 
     `check` is the command that says whether updates to this state lose anything.
     """

@@ -100,7 +100,7 @@ def test_an_update_says_what_changed_and_what_to_do(updates: Updates) -> None:
         "\n"
         "    git diff\n"
         "    git diff --check\n"
-        "    git reset -q --hard && git clean -fdq\n"
+        f"    {TAKE_BACK}\n"
         "\n"
     )
     assert (updates.project / LOGS).read_text().startswith("# A fix.\n")
@@ -116,6 +116,9 @@ def test_in_a_repository_that_exists_it_names_the_command_for_its_own_files(
     assert done.returncode == 0, done.stderr
     assert f"\n    uvx --from {updates.template} wire .\n" in done.stderr
     assert "\n    git rm src/acme/observability/pricing.py\n" in done.stderr
+
+
+TAKE_BACK = "git restore --staged --worktree . && git clean -fdq"
 
 
 def test_a_conflict_is_shown_refused_and_taken_back(updates: Updates) -> None:
@@ -136,11 +139,28 @@ def test_a_conflict_is_shown_refused_and_taken_back(updates: Updates) -> None:
     )
     assert _committed_conflicts(updates) == f"{LOGS}:1:<<<<<<< before updating\n"
 
-    subprocess.run(
-        "git reset -q --hard && git clean -fdq", cwd=updates.project, shell=True, check=True
-    )
+    subprocess.run(TAKE_BACK, cwd=updates.project, shell=True, check=True)
     assert contents(updates.project) == before
     assert _committed_conflicts(updates) == ""
+
+
+def test_taking_an_update_back_leaves_the_rest_of_a_repository_alone(updates: Updates) -> None:
+    repository = updates.project.parent / "repository"
+    write(repository, {"other/own.txt": "mine\n"})
+    service = repository / "services" / "intake"
+    shutil.copytree(updates.project, service, ignore=shutil.ignore_patterns(".git"))
+    git(repository, "init", "-q")
+    here = Updates(updates.template, service)
+    git(repository, "add", "-A")
+    git(repository, "commit", "-q", "-m", "All")
+    write(repository, {"other/own.txt": "mine, not committed\n", "other/new.txt": "mine\n"})
+    before = contents(repository)
+
+    assert here.update().returncode == 0
+    assert contents(repository) != before
+    subprocess.run(TAKE_BACK, cwd=service, shell=True, check=True)
+
+    assert contents(repository) == before
 
 
 def test_a_rejected_change_is_refused_in_ci(updates: Updates) -> None:

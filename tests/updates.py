@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import copier
@@ -108,11 +109,10 @@ class Kind:
     folder: str = "."
     """Where in its git repository the project is."""
 
-    def exists_in(self, version: str) -> bool:
-        """Whether the release `version` rendered such projects."""
-        commit = releases().get(version, "HEAD")
+    def is_made_by(self, commit: str) -> bool:
+        """Whether the release at `commit` made such projects."""
         settings = git(TEMPLATE, "show", f"{commit}:copier.yml", check=False)
-        # Said by releases before `existing` came; a missing history is for the tests to tell.
+        # Said by releases before `existing` came. Where history is missing, the tests say so.
         return self.answers["layout"] == "new" or "is not there yet" not in settings
 
 
@@ -146,12 +146,12 @@ KINDS: Final = (
 
 
 def made() -> list[tuple[Kind, str]]:
-    """Each kind of project with each release that made such, or with the current state."""
-    return [
-        (kind, version)
-        for kind in KINDS
-        for version in [version for version in releases() if kind.exists_in(version)] or [CURRENT]
-    ]
+    """Each kind of project with each release that made such, or else with the current state."""
+    found = []
+    for kind in KINDS:
+        versions = [version for version, commit in releases().items() if kind.is_made_by(commit)]
+        found += [(kind, version) for version in versions or [CURRENT]]
+    return found
 
 
 def contents(folder: Path) -> Files:
@@ -177,11 +177,11 @@ class Project:
     def edit(self, change: Callable[[str, bytes], bytes | None]) -> None:
         """Replaces each managed file by what `change` makes of it: None deletes it."""
         for name, text in self.base.items():
-            if name != ANSWERS_FILE:
-                changed = change(name, text)
-                (self.folder / name).unlink() if changed is None else (
-                    self.folder / name
-                ).write_bytes(changed)
+            changed = text if name == ANSWERS_FILE else change(name, text)
+            if changed is None:
+                (self.folder / name).unlink()
+            else:
+                (self.folder / name).write_bytes(changed)
 
     def commit(self) -> None:
         git(self.folder, "add", "-A")
@@ -233,8 +233,6 @@ def merge(mine: bytes, base: bytes, theirs: bytes) -> bytes:
         return theirs
     if base == theirs:
         return mine
-    from tempfile import TemporaryDirectory
-
     with TemporaryDirectory() as folder:
         versions = {"before updating": mine, "last update": base, "after updating": theirs}
         for name, text in versions.items():
