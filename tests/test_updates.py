@@ -223,11 +223,10 @@ EDITS: list[Callable[[Random, list[bytes]], list[bytes] | None]] = [
 
 
 @each_project
-@pytest.mark.parametrize("seed", range(2))
 def test_edits_of_any_kind_are_merged_as_git_merges_them(
-    seed: int, kind: Kind, version: str, project: NewProject
+    kind: Kind, version: str, project: NewProject
 ) -> None:
-    random = Random(f"{seed} {kind.name} {version}")
+    random = Random(f"{kind.name} {version}")
 
     def some_edit(name: str, text: bytes) -> bytes | None:
         lines = random.choice(EDITS)(random, text.splitlines(keepends=True))
