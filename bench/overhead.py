@@ -1,7 +1,7 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = [
-#     "copier>=9.19,<10",
+#     "copier>=9.19.1,<10",
 #     "grpcio>=1.76",
 #     "opentelemetry-proto>=1.43,<2",
 #     "rich>=14",
