@@ -3,7 +3,6 @@
 import re
 import shlex
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -42,8 +41,7 @@ def test_every_documented_command_is_known_to_the_program_that_it_names(
             words = shlex.split(part)
             while "=" in words[0]:
                 del words[0]
-            # Of the tools that uvx fetches, Copier is here.
-            program = [UV] if words[0] == "uv" else [sys.executable, "-m"]
+            program = [UV] if words[0] == "uv" else [UV, "tool", "run"]
             # Each program takes an option that it does not know for an error, help or not.
             workshop.run(project, *program, *words[1:], "--help")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import copier
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from hooks.wire import cli
@@ -401,8 +401,11 @@ def in_memory(content: bytes) -> Project:
     return project
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(
+    max_examples=200, derandomize=True, deadline=None, suppress_health_check=list(HealthCheck)
+)
 @given(modules())
+@example(b"\xef\xbb\xbffrom fastapi import FastAPI\nimport acme.other as other\napp = FastAPI()\n")
 def test_any_module_gets_lines_and_nothing_else_and_gives_them_back(content: bytes) -> None:
     project = in_memory(content)
     try:

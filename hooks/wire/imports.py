@@ -178,8 +178,9 @@ def _into(source: Source, section: Sequence[Statement], module: str, text: str) 
     before = [each for each in froms if key(_module_of(source, each)) <= key(module)]
     if before:
         return source.line_after(source.end(before[-1]) - 1, text)
-    # Comments above an import stay with it.
-    if froms and not any(line.comment for line in froms[0].leading_lines):
+    # Comments above an import stay with it, and so does a byte order mark in front of it.
+    is_free = froms and not any(line.comment for line in froms[0].leading_lines)
+    if is_free and not (source.has_bom and source.start(froms[0]) == 0):
         return source.line_before(source.start(froms[0]), text)
     return source.line_after(source.end(section[-1]) - 1, text)
 

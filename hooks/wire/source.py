@@ -54,6 +54,10 @@ class Source:
             what = error.message if isinstance(error, cst.ParserSyntaxError) else error
             raise Refused(f"{path}{where} does not parse ({what}).") from None
 
+    @property
+    def has_bom(self) -> bool:
+        return bool(self._bom)
+
     @cached_property
     def utf8(self) -> bytes:
         """The text in UTF-8, which positions count in."""
