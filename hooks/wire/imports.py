@@ -111,10 +111,7 @@ def import_line(
     if not module.startswith(".") and _is_relative(source, last[0]) and len(sections) > 1:
         last = sections[-2]
     insertion = source.line_after(source.end(last[-1]) - 1, text)
-    blank = source.newline
-    if insertion.text.startswith(source.newline):
-        return Insertion(insertion.offset, blank + insertion.text)
-    return Insertion(insertion.offset, blank + insertion.text)
+    return Insertion(insertion.offset, source.newline + insertion.text)
 
 
 def _import_block(source: Source, near: str) -> list[Statement]:
