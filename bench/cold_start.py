@@ -31,10 +31,9 @@ from rich.progress import track
 from rich.table import Table
 
 from hooks.receiver import Receiver
-from tests.fake_modal import Container, ControlPlane, Deployment
+from tests.fake_modal import MODAL, Container, ControlPlane, Deployment
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
-MODAL: Final = "modal==1.6.4"
 SERVE: Final = "    from bench_service.api.server import app as api\n"
 # Bare application, and the guide set up in it as it is written; see telemetry/guide.py.
 GUIDE: Final = """

@@ -18,12 +18,11 @@ from modal_proto import api_pb2
 from hooks.receiver import Receiver
 
 from .conftest import UV, Render, Workshop
-from .fake_modal import Container, ControlPlane, Deployment
+from .fake_modal import MODAL, Container, ControlPlane, Deployment
 from .faulty_receiver import FaultyReceiver
 from .test_losses import check_that_nothing_is_lost, load, wait_for
 from .test_service import PROMPT, TREE, tree
 
-MODAL = "modal==1.6.4"
 KEY = "hcaik_" + "k" * 58
 SECRETS = {"honeycomb-secrets": {"HONEYCOMB_API_KEY": KEY}}
 INSTALL = (

@@ -6,6 +6,6 @@ routed, and a memory snapshot is not taken, as the process that asks for one goe
 """
 
 from .container import Container
-from .control_plane import ControlPlane, Deployment
+from .control_plane import MODAL, ControlPlane, Deployment
 
-__all__ = ["Container", "ControlPlane", "Deployment"]
+__all__ = ["MODAL", "Container", "ControlPlane", "Deployment"]

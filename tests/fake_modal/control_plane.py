@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import count
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +17,8 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2, api_pb2_grpc
 
+# What a container and who deploys has, of the version whose protocol is spoken here.
+MODAL: Final = f"modal=={version('modal')}"
 BUILDER: Final = "2026.10"
 SUCCESS: Final = api_pb2.GenericResult.GENERIC_STATUS_SUCCESS
 Context = grpc.ServicerContext
