@@ -1,6 +1,8 @@
 """The answers that renderings are tried with."""
 
+from functools import cache
 from itertools import combinations, product
+from random import Random
 from typing import Any, Final
 
 REGIONS: Final = ("us", "eu")
@@ -31,9 +33,17 @@ def pairs(combination: dict[str, Any]) -> set[Any]:
     return set(combinations(((name, repr(value)) for name, value in combination.items()), 2))
 
 
+@cache
 def covering_combinations() -> list[dict[str, Any]]:
     """A few of all combinations, in which each pair of answers meets at least once."""
-    rest = every_combination()
+    every = every_combination()
+    # What is found depends on the order: fifty tries, the same ones each time.
+    tries = (Random(seed).sample(every, len(every)) for seed in range(50))
+    return min(map(_covering, tries), key=len)
+
+
+def _covering(rest: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Takes from `rest` the combination with the most pairs that are missing, until none is."""
     missing = set().union(*map(pairs, rest))
     chosen: list[dict[str, Any]] = []
     while missing:

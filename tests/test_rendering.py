@@ -58,7 +58,7 @@ def test_the_combinations_whose_tests_are_run_cover_each_pair_of_answers() -> No
     covered = set().union(*map(pairs, covering_combinations()))
 
     assert covered == everything
-    assert len(covering_combinations()) < len(every_combination()) / 4
+    assert len(covering_combinations()) <= 6
 
 
 @pytest.mark.parametrize("combination", covering_combinations(), ids=label)

@@ -318,16 +318,20 @@ def test_the_releases_differ_in_the_ways_that_an_update_has_to_deal_with(
             if isinstance(settings[name], dict) and "help" in settings[name]
         }
 
-    comes, changes, asked = set(), set(), set()
+    comes, changes, goes, asked = set(), set(), set(), set()
     for version in releases():
         mine = project(KINDS[0], version)
         comes |= mine.fresh.keys() - mine.base.keys()
-        changes |= {name for name in mine.base if mine.fresh.get(name) != mine.base[name]}
+        changes |= {name for name, text in mine.base.items() if mine.fresh.get(name, text) != text}
+        goes |= mine.base.keys() - mine.fresh.keys()
         asked |= questions(CURRENT) - questions(version)
         shutil.rmtree(mine.folder)
 
     assert comes
     assert changes - {ANSWERS_FILE}
+    # One that was renamed.
+    assert "tests/observability/test_vocabulary.py" in goes
+    assert "tests/observability/test_contract.py" in comes
     assert asked
 
 
