@@ -64,11 +64,7 @@ def _release_next(template: Template) -> None:
     logs = root / "template/{{ package_dir }}/observability/logs.py"
     logs.write_text("# A fix.\n" + logs.read_text())
     (root / "template/{{ package_dir }}/observability/pricing.py").unlink()
-    settings = root / "copier.yml"
-    retired = (
-        "  - &retired |\n    /{{ package_dir | default(package_name) }}/observability/pricing.py\n"
-    )
-    settings.write_text(settings.read_text().replace("  - &retired |\n", retired))
+    template.retire("{{ observability_dir }}/pricing.py")
     changelog = (root / "CHANGELOG.md").read_text()
     title, _, rest = changelog.partition("\n## ")
     later = (
@@ -92,9 +88,10 @@ def test_an_update_says_what_changed_and_what_to_do(updates: Updates) -> None:
         "\n"
         "- A fix.\n"
         "\n"
-        "These are not part of the template any more. Unless you use them, take them out:\n"
+        "The template does not have these any more. They are empty now, or in conflict if you wrote"
+        " something into them: carry\nit over, and take them out:\n"
         "\n"
-        f"    git rm {PRICING}\n"
+        f"    git rm -f {PRICING}\n"
         "\n"
         "Look at it, with its conflicts if there are any; the third command takes it back.\n"
         "\n"
@@ -104,7 +101,8 @@ def test_an_update_says_what_changed_and_what_to_do(updates: Updates) -> None:
         "\n"
     )
     assert (updates.project / LOGS).read_text().startswith("# A fix.\n")
-    assert (updates.project / PRICING).exists()
+    assert (updates.project / PRICING).read_bytes() == b""
+    git(updates.project, "rm", "-q", "-f", PRICING)
 
 
 @pytest.mark.parametrize("updates", [PACKAGE], indirect=True)
@@ -115,7 +113,7 @@ def test_in_a_repository_that_exists_it_names_the_command_for_its_own_files(
 
     assert done.returncode == 0, done.stderr
     assert f"\n    uvx --from {updates.template} wire .\n" in done.stderr
-    assert "\n    git rm src/acme/observability/pricing.py\n" in done.stderr
+    assert "\n    git rm -f src/acme/observability/pricing.py\n" in done.stderr
 
 
 TAKE_BACK = "git restore --staged --worktree . && git clean -fdq"

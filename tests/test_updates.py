@@ -2,7 +2,7 @@
 
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import replace
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -86,8 +86,8 @@ def project(
     return make
 
 
-def without_answers(files: Files) -> Files:
-    return {name: text for name, text in files.items() if name != ANSWERS_FILE}
+def without(files: Files, names: Container[str]) -> Files:
+    return {name: text for name, text in files.items() if name not in names}
 
 
 def updated(project: Project) -> set[str]:
@@ -114,9 +114,10 @@ def test_an_update_without_edits_is_a_fresh_copy(
 
     after = contents(mine.folder)
     assert {name: after[name] for name in mine.fresh} == mine.fresh
-    # What was started once, and what is retired, is as it was.
-    rest = after.keys() - mine.fresh.keys()
-    assert {name: after[name] for name in rest} == {name: before[name] for name in rest}
+    # What was started once is as it was, and what is retired is empty.
+    rest = {name: before[name] for name in before.keys() - mine.fresh.keys()}
+    retired = dict.fromkeys(mine.base.keys() - mine.fresh.keys(), b"")
+    assert without(after, mine.fresh) == rest | retired
     # And so again, as long as nothing new is released.
     assert updated(replace(mine, base=mine.fresh)) == set()
     assert contents(mine.folder) == after
@@ -270,9 +271,6 @@ def test_an_updated_service_passes_its_own_tests(
 ) -> None:
     mine = project(KINDS[0], version)
     mine.update()
-    # As the message after the update says.
-    for name in mine.base.keys() - mine.fresh.keys():
-        (mine.folder / name).unlink()
 
     workshop.install(mine.folder)
 
@@ -303,7 +301,7 @@ def test_a_project_of_an_untagged_checkout_is_updated_to_a_release(
     mine.update()
 
     after = contents(mine.folder)
-    assert without_answers(after).items() >= without_answers(mine.fresh).items()
+    assert without(after, {ANSWERS_FILE}).items() >= without(mine.fresh, {ANSWERS_FILE}).items()
     assert mine.conflicts() == set()
 
 
@@ -421,12 +419,6 @@ def logs(project: Project) -> str:
     return name
 
 
-def retire_logs(project: Project) -> None:
-    settings = project.template.folder / "copier.yml"
-    first = "  - &retired |\n"
-    settings.write_text(settings.read_text().replace(first, f"{first}    /{logs(project)}\n"))
-
-
 @pytest.mark.parametrize("careless", ["delete", "rename"])
 def test_a_careless_change_of_the_template_is_found(careless: str, later: Project) -> None:
     source = later.template.folder / RENDERS_LOGS
@@ -447,26 +439,28 @@ def test_a_file_that_loses_a_line_is_found(later: Project) -> None:
     assert loss == f"{logs(later)} loses b'# mine'"
 
 
-def test_a_retired_file_stays_with_its_edits(later: Project) -> None:
-    (later.template.folder / RENDERS_LOGS).unlink()
-    retire_logs(later)
-
-    before, after = next_release(later)
-
-    assert losses(before, later.base, after) == []
-    assert after[logs(later)] == later.base[logs(later)] + MINE
-
-
-def test_a_renamed_file_arrives_beside_the_edited_one(later: Project) -> None:
+@pytest.mark.parametrize("new_name", [None, "log_records.py"])
+def test_a_retired_file_is_empty_and_an_edit_of_it_a_conflict(
+    new_name: str | None, later: Project
+) -> None:
+    edited = logs(later)
+    unedited = edited.replace("logs.py", "ids.py")
+    (later.folder / unedited).write_bytes(later.base[unedited])
     source = later.template.folder / RENDERS_LOGS
-    source.rename(source.with_name("log_records.py"))
-    retire_logs(later)
+    source.rename(source.with_name(new_name)) if new_name else source.unlink()
+    source.with_name("ids.py").unlink()
+    later.template.retire("{{ observability_dir }}/logs.py", "{{ observability_dir }}/ids.py")
 
     before, after = next_release(later)
 
     assert losses(before, later.base, after) == []
-    assert after[logs(later)] == later.base[logs(later)] + MINE
-    assert after[logs(later).replace("logs.py", "log_records.py")] == later.base[logs(later)]
+    assert after[unedited] == b""
+    assert after[edited] == b"".join(
+        [MARKERS[0], b"\n", later.base[edited], MINE, b"=======\n", MARKERS[1], b"\n"]
+    )
+    assert later.conflicts() == {edited}
+    if new_name:
+        assert after[edited.replace("logs.py", new_name)] == later.base[edited]
 
 
 def test_a_new_question_is_answered_by_its_default(later: Project) -> None:

@@ -49,6 +49,15 @@ class Template:
         git(self.folder, "commit", "-q", "--allow-empty", "-m", version)
         git(self.folder, "tag", f"v{version}")
 
+    def retire(self, *paths: str) -> None:
+        """Names `paths` as those of files that were managed."""
+        settings = self.folder / "copier.yml"
+        before, first, after = settings.read_text().partition(
+            "\nretired:\n  type: yaml\n  when: false\n  default: |\n"
+        )
+        lines = "".join(f"    - {path}\n" for path in paths)
+        settings.write_text(before + first + lines + after)
+
     def copy(self, destination: Path, version: str, answers: dict[str, Any]) -> None:
         copier.run_copy(
             str(self.folder),
@@ -215,11 +224,13 @@ def write(folder: Path, files: dict[str, str]) -> None:
 def expected(before: Files, base: Files, fresh: Files) -> Files:
     """What an update has to make of the files `before` it.
 
-    Each file of the user's is still there: where it is managed, as git merges the edits; where it is
-    not, or not any more, as it was. What they deleted stays so. What is new arrives.
+    Each file of the user's is still there: where it is managed, as git merges the edits, and what is
+    retired is empty then; where it is not, as it was. What they deleted stays so. What is new arrives.
     """
     after = {
-        name: merge(mine, base.get(name, b""), fresh[name]) if name in fresh else mine
+        name: merge(mine, base.get(name, b""), fresh.get(name, b""))
+        if name in base or name in fresh
+        else mine
         for name, mine in before.items()
     }
     arriving = {name: text for name, text in fresh.items() if name not in base | before}
@@ -255,7 +266,7 @@ def losses(before: Files, base: Files, after: Files) -> list[str]:
         if name not in after:
             lost.append(
                 f"{name} would be deleted from the user's project: if the template has it no"
-                " more, retire it, as `_exclude` in copier.yml shows, and say so in CHANGELOG.md"
+                " more, name it under `retired` in copier.yml, and say so in CHANGELOG.md"
             )
         else:
             here = set(after[name].splitlines())
