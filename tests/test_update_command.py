@@ -10,6 +10,8 @@ import pytest
 import yaml
 from uv import find_uv_bin
 
+from hooks.wire import cli as wire
+
 from .test_answers import copier
 from .updates import ANSWERS_FILE, CURRENT, KINDS, Kind, Template, clone, contents, git, write
 
@@ -114,6 +116,22 @@ def test_in_a_repository_that_exists_it_names_the_command_for_its_own_files(
     assert done.returncode == 0, done.stderr
     assert f"\n    uvx --from {updates.template} wire .\n" in done.stderr
     assert "\n    git rm -f src/acme/observability/pricing.py\n" in done.stderr
+
+
+@pytest.mark.parametrize("updates", [PACKAGE], indirect=True)
+def test_wired_again_its_own_files_have_what_the_update_needs(updates: Updates) -> None:
+    declared = '[project]\nname = "acme"\nversion = "1"\ndependencies = [\n    "fastapi",\n]\n'
+    write(updates.project, {"pyproject.toml": declared})
+    updates.commit()
+    assert wire.main([str(updates.project), "--yes"]) == 0
+    updates.commit()
+    assert updates.update("--data=otlp_protocol=grpc").returncode == 0
+    updates.commit()
+
+    assert wire.main([str(updates.project), "--yes"]) == 0
+
+    assert git(updates.project, "diff", "-U0").splitlines()[-1] == '+    "grpcio>=1.60",'
+    assert git(updates.project, "diff", "--numstat") == "1\t0\tpyproject.toml\n"
 
 
 TAKE_BACK = "git restore --staged --worktree . && git clean -fdq"

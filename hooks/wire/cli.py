@@ -19,6 +19,7 @@ from .dependencies import (
     lets_in_old_python,
     needed,
     newest_version,
+    too_old,
     unwire_dependencies,
     wire_dependencies,
 )
@@ -140,9 +141,12 @@ def _plan(project: Project, app: Creation, *, beside: bool) -> Plan:
             plan.todo.append(
                 (f"{found.path} lets in Python before 3.11, which the module does not run on.", "")
             )
+        older = too_old(project, found, requirements)
+        plan.todo += older
         edit = wire_dependencies(project, found, requirements)
         if edit.content is None:
-            plan.right.append(f"{found.path} has the packages.")
+            if not older:
+                plan.right.append(f"{found.path} has the packages.")
             return
         plan.edit(found.path, edit.content, f"{found.path} has {', '.join(edit.missing)}.")
         plan.todo.append(("Install the packages.", "\n".join(edit.after)))

@@ -100,6 +100,31 @@ def needed(project: Project, declared: Declared, sdks: Collection[str]) -> list[
 
 def newest_version(project: Project, declared: Declared, package: str) -> Version | None:
     """The newest version that the repository lets in, or None where that is today's."""
+    return _locked(project, declared, package) or _newest(declared.versions.get(package, ""))
+
+
+def too_old(
+    project: Project, declared: Declared, requirements: Sequence[str]
+) -> list[tuple[str, str]]:
+    """What to say of each package that is declared or locked in a version before the one needed,
+    and what to declare."""
+    found: list[tuple[str, str]] = []
+    for each in requirements:
+        name = _name(each)
+        if name not in declared.names:
+            continue
+        specifier = Requirement(each).specifier
+        [least] = [Version(part.version) for part in specifier if part.operator == ">="]
+        locked, text = _locked(project, declared, name), declared.versions[name]
+        if locked is not None and locked < least:
+            found.append((f"{name} is locked at {locked}, and the module needs {least}.", each))
+        elif any(bound < least for bound in (_newest(text), _oldest(text)) if bound is not None):
+            found.append((f"{declared.path} has {name}{text}; the module needs {least}.", each))
+    return found
+
+
+def _locked(project: Project, declared: Declared, package: str) -> Version | None:
+    """The version in the nearest lock file."""
     for folder in (declared.path.parent, *declared.path.parent.parents):
         for lock in ("uv.lock", "poetry.lock", "pdm.lock"):
             path = project.root / folder / lock
@@ -117,9 +142,13 @@ def newest_version(project: Project, declared: Declared, package: str) -> Versio
             )
             if match:
                 return Version(match[1])
-    specifiers = _specifiers(declared.versions.get(package, ""))
+    return None
+
+
+def _newest(text: str) -> Version | None:
+    """The newest version that a specifier lets in, or None where that is today's."""
     newest: Version | None = None
-    for specifier in specifiers:
+    for specifier in _specifiers(text):
         try:
             bound = Version(specifier.version.removesuffix(".*"))
         except InvalidVersion:
@@ -132,6 +161,16 @@ def newest_version(project: Project, declared: Declared, package: str) -> Versio
             # Releases of 0.x count in the second place.
             newest = bound if newest is None else min(newest, bound)
     return newest
+
+
+def _oldest(text: str) -> Version | None:
+    """The oldest version that a specifier lets in, or None where it does not say."""
+    bounds = [
+        Version(specifier.version)
+        for specifier in _specifiers(text)
+        if specifier.operator in (">=", ">", "~=")
+    ]
+    return max(bounds, default=None)
 
 
 def _specifiers(text: str) -> SpecifierSet:
