@@ -165,6 +165,7 @@ def test_an_update_brings_managed_files_and_nothing_else(render: Render) -> None
         ".copier-answers.yml",
         ".env.example",
         ".github",
+        ".pre-commit-config.yaml",
         "docs",
         "honeycomb",
         "order_intake",
