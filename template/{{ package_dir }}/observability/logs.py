@@ -10,15 +10,19 @@ from opentelemetry.trace import format_span_id, format_trace_id
 def add_trace_to_log_records() -> None:
     """Gives each record of the standard logging `trace_id` and `span_id`, empty outside a trace.
 
-    Handlers and formats stay as they are.
+    Handlers and formats stay as they are, and so do fields of these names that a record has already.
     """
-    make_record = logging.getLogRecordFactory()
+    # Not the record factory: `extra` cannot name what a record has from there, and raises KeyError.
+    make_record = logging.Logger.makeRecord
 
-    def make_record_with_trace(*args: Any, **kwargs: Any) -> logging.LogRecord:
-        record = make_record(*args, **kwargs)
+    def make_record_with_trace(
+        logger: logging.Logger, *args: Any, **kwargs: Any
+    ) -> logging.LogRecord:
+        record = make_record(logger, *args, **kwargs)
         context = trace.get_current_span().get_span_context()
-        record.trace_id = format_trace_id(context.trace_id) if context.is_valid else ""
-        record.span_id = format_span_id(context.span_id) if context.is_valid else ""
+        fields = vars(record)
+        fields.setdefault("trace_id", format_trace_id(context.trace_id) if context.is_valid else "")
+        fields.setdefault("span_id", format_span_id(context.span_id) if context.is_valid else "")
         return record
 
-    logging.setLogRecordFactory(make_record_with_trace)
+    logging.Logger.makeRecord = make_record_with_trace  # type: ignore[assignment]
