@@ -8,10 +8,12 @@ from typing import Final
 
 from opentelemetry.trace import Span, StatusCode
 
-# Packages whose exceptions quote what they were given: parameters, rows, input.
-_QUOTING: Final = ("asyncpg", "psycopg", "psycopg2", "pydantic_core", "sqlalchemy", "sqlite3")
-# SQLAlchemy begins with the driver's own class, Pydantic with a line that counts.
-_KIND: Final = re.compile(r"\((?P<driver>[\w.]+)\)|\d+ validation errors? for \w+")
+# Exceptions that quote what they were given: parameters, rows, input, answers.
+_QUOTING: Final = re.compile(
+    r"(asyncpg|psycopg2?|pydantic_core|sqlalchemy|sqlite3)\.|fastapi\.exceptions\.\w*ValidationError"
+)
+# SQLAlchemy begins with the driver's own class, Pydantic and FastAPI with a line that counts.
+_KIND: Final = re.compile(r"\((?P<driver>[\w.]+)\)|\d+ validation errors?(?: for \w+|(?=:\n))")
 _QUOTING_STATUS: Final = re.compile(rf"\w+: (?P<kind>{_KIND.pattern}).*", re.DOTALL)
 
 
@@ -49,7 +51,7 @@ def qualified_name(error: BaseException) -> str:
 
 def without_values(kind: str, message: str) -> str:
     """`message` of an exception of class `kind`, or what is known to be no value in it."""
-    if kind.partition(".")[0] not in _QUOTING:
+    if not _QUOTING.match(kind):
         return message
     known = _KIND.match(message)
     return known[0] if known else ""
