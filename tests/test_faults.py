@@ -329,8 +329,61 @@ def test_what_waits_is_bounded_and_what_is_given_up_is_counted(
     python = str(workshop.environment / "bin/python")
     printed = workshop.run(project, python, "-c", MEMORY)
 
-    taken, accounted, bound, waiting, grown = map(float, printed.split())
+    # Behind what the log says.
+    taken, accounted, bound, waiting, grown = map(float, printed.splitlines()[-1].split())
     assert taken == accounted == 400_500
     # It is full, and full of megabytes; objects around small spans weigh as much again.
     assert bound - 1 < waiting <= bound
     assert grown < 4 * bound
+
+
+SLOW = """
+import logging
+import sys
+
+logging.basicConfig(format="%(message)s", stream=sys.stdout)
+
+from threading import Semaphore
+
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import Status
+
+from order_intake.observability.sending import SpanQueue
+
+may_answer = Semaphore(0)
+sent = 0
+
+
+class Slow:
+    def send(self, request):
+        global sent
+        may_answer.acquire()
+        sent += request.count(b"a-span")
+
+    def close(self):
+        pass
+
+
+queue = SpanQueue(Slow, b"", delay=0.01)
+span = TracerProvider(shutdown_on_exit=False).get_tracer("t").start_span("a-span")
+span.end()
+for _ in range(500):
+    queue.take(span, {"app.text": "x" * 100_000}, [], Status())
+may_answer.release(1_000)
+assert queue.flush(20)
+print(500 - sent)
+"""
+
+
+def test_spans_that_come_faster_than_they_are_taken_are_said_to_be_lost(
+    project: Path, workshop: Workshop
+) -> None:
+    python = str(workshop.environment / "bin/python")
+    full, again, lost = workshop.run(project, python, "-c", SLOW).splitlines()
+
+    assert full == (
+        "Traces are not sent: they come faster than they are taken, and the oldest are lost."
+        " Set HONEYCOMB_SAMPLE_RATE to send fewer."
+    )
+    assert int(lost) > 0
+    assert again == f"Traces are sent again; {lost} spans were lost."

@@ -57,7 +57,7 @@ class Transport(Protocol):
 
 class SpanQueue:
     """Keeps spans as bytes until its thread has sent them. What is over the bound, oldest first, is
-    lost, counted in `lost`, and told with the line that says that sending works again."""
+    lost: one line says so, and the line that says that sending works again tells how many."""
 
     def __init__(
         self,
@@ -236,7 +236,14 @@ class SpanQueue:
 
     def _succeeded(self) -> None:
         self._has_given_up = False
-        if self._is_failing:
+        if not self._is_failing:
+            if self.lost:
+                self._say_once(
+                    "they come faster than they are taken, and the oldest are lost. Set"
+                    " HONEYCOMB_SAMPLE_RATE to send fewer."
+                )
+        # While the queue is full, more are lost.
+        elif self._bytes <= MAX_QUEUED_BYTES // 2:
             self._is_failing = False
             logger.warning("Traces are sent again; %d spans were lost.", self.lost)
             self.lost = 0
