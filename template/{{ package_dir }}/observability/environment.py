@@ -36,8 +36,8 @@ class Environment:
             return default
         return value in _TRUE
 
-    def number(self, *names: str, default: float) -> float:
-        """A number above 0."""
+    def number(self, *names: str, default: float, most: float = math.inf) -> float:
+        """A number above 0, `most` at most."""
         for name in names:
             value = self.text(name)
             if value is None:
@@ -46,9 +46,10 @@ class Environment:
                 number = float(value)
             except ValueError:
                 number = math.nan
-            if 0 < number < math.inf:
+            if 0 < number <= most and number < math.inf:
                 return number
-            logger.warning("%s is not a number above 0; it counts as %g.", name, default)
+            limit = f" and {most:g} at most" if most < math.inf else ""
+            logger.warning("%s is not a number above 0%s; it counts as %g.", name, limit, default)
             break
         return default
 

@@ -16,6 +16,8 @@ logger = logging.getLogger(__name__)
 EXPORT_SECONDS: Final = 4.5
 KEEP_SLOW_MS: Final = 10_000.0
 KEEP_COST_USD: Final = 1.0
+# Seconds. Python's locks and sockets refuse to wait for much longer, which would end the thread.
+_LONGEST_WAIT: Final = 1e6
 # A Classic key is told by its form: 32 hexadecimal digits, or an ingest key of the kind hc?ic_.
 _CLASSIC_KEY: Final = re.compile(r"[0-9a-f]{32}|hc[a-z]ic_[0-9a-z]{58}")
 _SAMPLERS: Final = (
@@ -118,6 +120,7 @@ class Settings:
                 "OTEL_EXPORTER_OTLP_TRACES_TIMEOUT",
                 "OTEL_EXPORTER_OTLP_TIMEOUT",
                 default=EXPORT_SECONDS,
+                most=_LONGEST_WAIT,
             ),
             compressed=read.choice(
                 "OTEL_EXPORTER_OTLP_TRACES_COMPRESSION",
@@ -129,7 +132,8 @@ class Settings:
             certificate=_file(read, "CERTIFICATE"),
             client_certificate=_file(read, "CLIENT_CERTIFICATE"),
             client_key=_file(read, "CLIENT_KEY"),
-            delay=read.number("OTEL_BSP_SCHEDULE_DELAY", default=5_000) / 1_000,
+            delay=read.number("OTEL_BSP_SCHEDULE_DELAY", default=5_000, most=_LONGEST_WAIT * 1_000)
+            / 1_000,
             batch=read.whole_number("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", default=512),
             sample_rate=_sample_rate(read),
             keep_slow_ms=read.number("HONEYCOMB_KEEP_SLOW_MS", default=KEEP_SLOW_MS),
@@ -171,7 +175,8 @@ def _sample_rate(read: Environment) -> int:
     if not sampler.endswith("traceidratio"):
         return 1
     # The SDK's own sampler drops traces without saying how many each one stands for.
-    return max(1, round(1 / read.number("OTEL_TRACES_SAMPLER_ARG", default=1.0)))
+    ratio = read.number("OTEL_TRACES_SAMPLER_ARG", default=1.0)
+    return max(1, round(min(1 / ratio, 1e9)))
 
 
 def _api_key(read: Environment) -> str | None:
