@@ -31,6 +31,7 @@ from .repositories import (
     REFUSED,
     SERVERS,
     Repository,
+    server,
 )
 
 # What the template adds depends on which files are there, not on what they hold.
@@ -248,6 +249,73 @@ def test_the_readme_shows_what_is_said(
     first = readme.index("    --- a/src/shop/main.py")
     shown = [line.removeprefix("    ") for line in readme[first : first + len(said)]]
     assert shown == said
+
+
+CLAUDE = """\
+from anthropic import Anthropic
+
+claude = Anthropic()
+
+
+async def lines(question):
+    answer = claude.messages.create(model="a", max_tokens=9, messages=[])
+    yield answer
+
+
+async def pieces(question):
+    async with claude.messages.stream(model="a", max_tokens=9, messages=[]) as stream:
+        return await stream.get_final_text()
+
+
+def events(question):
+    return claude.messages.create(model="a", max_tokens=9, messages=[], stream=True)
+"""
+
+
+def test_what_is_shown_for_a_call_can_be_pasted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(Repository("claude", server(PLAIN, {"acme/claude.py": CLAUDE})), tmp_path)
+
+    assert wire(tmp_path, "--dry-run") == 0
+
+    said = capsys.readouterr().out
+    assert (
+        said[said.index("LLM calls") :]
+        == """\
+LLM calls
+  acme/claude.py:7 is a span with tokens and cost by itself. One of your own:
+      from acme.observability import llm_call
+
+      async def lines(...):
+          ...
+          with llm_call("anthropic", "a") as call:
+              answer = claude.messages.create(...)
+              call.record_usage(answer.usage, model=answer.model)
+  acme/claude.py:12 is a span by itself.
+  acme/claude.py:17 is a span by itself.
+"""
+    )
+
+
+@pytest.mark.parametrize("stop", [EOFError, KeyboardInterrupt])
+def test_ctrl_c_and_ctrl_d_at_the_question_change_nothing(
+    stop: type[BaseException],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    before = make(SERVERS[0], tmp_path)
+
+    def typed(*prompt: str) -> str:
+        raise stop
+
+    monkeypatch.setattr("builtins.input", typed)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    assert wire(tmp_path) == 1
+
+    assert capsys.readouterr().out.endswith("\nStopped.\n")
+    assert contents(tmp_path, before) == before
 
 
 def test_without_the_module_it_says_what_to_do_first(

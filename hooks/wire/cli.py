@@ -81,6 +81,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if refused.snippet:
             console.print(escape(_indented(refused.snippet)))
         return 2
+    except (EOFError, KeyboardInterrupt):  # Ctrl+D and Ctrl+C, where it asks
+        console.print("\nStopped.")
+        return 1
 
 
 def _app(console: Console, project: Project, options: argparse.Namespace) -> Creation:
@@ -159,12 +162,12 @@ def _plan(project: Project, app: Creation, *, beside: bool) -> Plan:
             inside = module_for(project, project.source(use.path), use.path)
         except Refused:  # a script that does not reach the module
             continue
-        plan.shown.append(
-            (
-                f"{use.path}:{use.line} is a span with tokens and cost by itself. One of your own:",
-                use.snippet(inside),
-            )
-        )
+        text = f"{use.path}:{use.line} is a span"
+        if use.is_streamed:
+            plan.shown.append((f"{text} by itself.", ""))
+        else:
+            text += " with tokens and cost by itself. One of your own:"
+            plan.shown.append((text, use.snippet(inside)))
     return plan
 
 

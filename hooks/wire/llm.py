@@ -35,19 +35,26 @@ class LLMUse:
     call: str
     result: str
     """The variable that takes the answer."""
+    is_awaited: bool
+    is_streamed: bool
+    """Whether the answer comes piece by piece: its usage is not where that of others is."""
     is_async: bool
+    """Whether the function is."""
+    is_generator: bool
 
     def snippet(self, module: str) -> str:
-        """The call within a span of its own, in the words of the user's code."""
+        """The call within a span of its own, in the words of the user's code. Not for a stream."""
         name = self.function.rsplit(".", 1)[-1] or "work"
         prefix = "async " if self.is_async else ""
         where = f"  # {self.function}" if "." in self.function else ""
-        wait = "await " if self.is_async else ""
+        wait = "await " if self.is_awaited else ""
+        names = "llm_call" if self.is_generator else "llm_call, traced"
         return "\n".join(
             [
-                f"from {module} import llm_call, traced",
+                f"from {module} import {names}",
                 "",
-                f'@traced("{self.provider}.{name}")',
+                # It does not go on a generator.
+                *([] if self.is_generator else [f'@traced("{self.provider}.{name}")']),
                 f"{prefix}def {name}(...):{where}",
                 "    ...",
                 f'    with llm_call("{self.provider}", {self.model}) as call:',
@@ -80,8 +87,15 @@ def llm_uses(project: Project, used: frozenset[str]) -> Iterator[LLMUse]:
                     ),
                     "model",
                 )
+                is_streamed = name.endswith(".stream") or any(
+                    each.keyword
+                    and each.keyword.value == "stream"
+                    and source.code(each.value) != "False"
+                    for each in call.args
+                )
                 names: list[str] = []
                 parent = enclosing(source, call, (cst.FunctionDef, cst.ClassDef))
+                function = parent if isinstance(parent, cst.FunctionDef) else None
                 while isinstance(parent, cst.FunctionDef | cst.ClassDef):
                     names.insert(0, parent.name.value)
                     parent = enclosing(source, parent, (cst.FunctionDef, cst.ClassDef))
@@ -93,8 +107,18 @@ def llm_uses(project: Project, used: frozenset[str]) -> Iterator[LLMUse]:
                     model,
                     name,
                     _result(source, call),
-                    isinstance(source.parents.get(call), cst.Await),
+                    is_awaited=isinstance(source.parents.get(call), cst.Await),
+                    is_streamed=is_streamed,
+                    is_async=function is not None and function.asynchronous is not None,
+                    is_generator=function is not None and _yields(source, function),
                 )
+
+
+def _yields(source: Source, function: cst.FunctionDef) -> bool:
+    return any(
+        enclosing(source, each, (cst.FunctionDef, cst.Lambda)) is function
+        for each in m.findall(function.body, m.Yield())
+    )
 
 
 def _result(source: Source, call: cst.Call) -> str:
