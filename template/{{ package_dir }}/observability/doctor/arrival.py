@@ -31,7 +31,7 @@ def check_key_at_honeycomb(case: Case) -> Iterator[Finding]:
     try:
         status, answer, ahead = _auth(case, case.origin, case.key)
     except APIError as error:
-        yield problem(about, f"{error} Check the endpoint, and the proxy where there is one.")
+        yield problem(about, str(error))
         return
     if status == 401:
         yield problem(about, _unknown_key(case, case.key))

@@ -183,6 +183,7 @@ class HoneycombAPI:
             self.close()
             raise Unanswered(
                 f"{address_of(self._settings)} does not answer ({in_one_line(error)})."
+                " Check the endpoint, and the proxy where there is one."
             ) from None
 
     def _result(self, status: int, answer: bytes, request: str) -> Any:
