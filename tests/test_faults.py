@@ -387,3 +387,55 @@ def test_spans_that_come_faster_than_they_are_taken_are_said_to_be_lost(
     )
     assert int(lost) > 0
     assert again == f"Traces are sent again; {lost} spans were lost."
+
+
+PROXIED = """
+import socket
+from base64 import b64encode
+from threading import Thread
+
+listener = socket.create_server(("127.0.0.1", 0))
+asked = []
+
+
+def refuse():
+    while True:
+        connection, _ = listener.accept()
+        asked.append(connection.recv(65_536).decode("latin-1").lower())
+        connection.sendall(b"HTTP/1.1 407 Proxy Authentication Required\\r\\ncontent-length: 0\\r\\n\\r\\n")
+        connection.close()
+
+
+Thread(target=refuse, daemon=True).start()
+
+import os
+
+port = listener.getsockname()[1]
+for scheme in ("http", "https"):
+    os.environ[f"{scheme}_proxy"] = f"http://na%40me:c4n4ry@127.0.0.1:{port}"
+
+from order_intake.observability.http_transport import HTTPTransport
+from order_intake.observability.honeycomb.api import APIError, HoneycombAPI
+from order_intake.observability.settings import Settings
+
+for scheme in ("http", "https"):
+    settings = Settings.from_environment(
+        variables={"HONEYCOMB_API_ENDPOINT": f"{scheme}://collector.example", "HONEYCOMB_API_KEY": "k"}
+    )
+    print(HTTPTransport(settings).send(b"").reason)
+    try:
+        HoneycombAPI(settings, "k", print).exchange("GET", "/1/auth", None)
+    except APIError as error:
+        print(error)
+credentials = b64encode(b"na@me:c4n4ry").decode().lower()
+print([request.count(f"proxy-authorization: basic {credentials}\\r\\n") for request in asked])
+"""
+
+
+def test_a_proxy_gets_its_name_and_password(project: Path, workshop: Workshop) -> None:
+    python = str(workshop.environment / "bin/python")
+    *said, counts = workshop.run(project, python, "-c", PROXIED).splitlines()
+
+    assert counts == "[1, 1, 1, 1]"
+    assert "407" in said[0]
+    assert "c4n4ry" not in "".join(said)

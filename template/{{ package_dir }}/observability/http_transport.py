@@ -1,5 +1,6 @@
 """OTLP over HTTP, for requests that are bytes already."""
 
+import base64
 import email.utils
 import encodings.idna  # noqa: F401 - else the first look-up of a name imports it, perhaps amid a fork
 import gzip
@@ -13,7 +14,7 @@ from contextlib import suppress
 from functools import partial
 from importlib.util import find_spec
 from typing import Any, Final
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from .sending import REJECTED, Failure, in_one_line
 from .settings import Settings
@@ -37,6 +38,7 @@ class HTTPTransport:
         }
         self._connection: http.client.HTTPConnection | None = None
         self._target = ""
+        self._for_proxy: dict[str, str] = {}
 
     def send(self, request: bytes) -> Failure | None:
         body = gzip.compress(request, _GZIP_LEVEL) if self._settings.compressed else request
@@ -70,7 +72,7 @@ class HTTPTransport:
 
     def _post(self, body: bytes, deadline: float) -> tuple[int, http.client.HTTPMessage]:
         if self._connection is None:
-            self._connection, prefix = connection_to(self._url, self._settings)
+            self._connection, prefix, self._for_proxy = connection_to(self._url, self._settings)
             query = f"?{self._url.query}" if self._url.query else ""
             self._target = f"{prefix}{self._url.path or '/'}{query}"
         connection = self._connection
@@ -80,7 +82,7 @@ class HTTPTransport:
             connection.sock.settimeout(remaining)
         connection.response_class = partial(_Response, deadline=deadline)  # type: ignore[assignment]
         try:
-            connection.request("POST", self._target, body, self._headers)
+            connection.request("POST", self._target, body, self._headers | self._for_proxy)
             response = connection.getresponse()
             # The status is what counts; the rest is read so that the connection can be used again.
             with suppress(Exception):
@@ -147,23 +149,32 @@ class _UntilDeadline(io.RawIOBase):
         return self._socket.recv_into(buffer)
 
 
-def connection_to(url: SplitResult, settings: Settings) -> tuple[http.client.HTTPConnection, str]:
-    """A connection to the host of `url`, through the environment's proxy where there is one, and
-    what precedes the path of whatever is asked for on it."""
+def connection_to(
+    url: SplitResult, settings: Settings
+) -> tuple[http.client.HTTPConnection, str, dict[str, str]]:
+    """A connection to the host of `url`, through the environment's proxy where there is one, what
+    precedes the path of whatever is asked for on it, and the headers that are for the proxy."""
     host = url.hostname or ""
     proxy = proxy_of(url)
     if proxy:
         if url.scheme == "http":
             by_proxy = http.client.HTTPConnection(proxy.hostname or "", proxy.port)
-            return by_proxy, f"http://{url.netloc}"
+            return by_proxy, f"http://{url.netloc}", _credentials(proxy)
         tunnel = http.client.HTTPSConnection(
             proxy.hostname or "", proxy.port, context=tls_context(settings)
         )
-        tunnel.set_tunnel(host, url.port or 443)
-        return tunnel, ""
+        tunnel.set_tunnel(host, url.port or 443, _credentials(proxy))
+        return tunnel, "", {}
     if url.scheme == "http":
-        return http.client.HTTPConnection(host, url.port), ""
-    return http.client.HTTPSConnection(host, url.port, context=tls_context(settings)), ""
+        return http.client.HTTPConnection(host, url.port), "", {}
+    return http.client.HTTPSConnection(host, url.port, context=tls_context(settings)), "", {}
+
+
+def _credentials(proxy: SplitResult) -> dict[str, str]:
+    if proxy.username is None:
+        return {}
+    credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
+    return {"proxy-authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
 
 
 def proxy_of(url: SplitResult) -> SplitResult | None:

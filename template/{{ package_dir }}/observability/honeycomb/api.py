@@ -83,6 +83,7 @@ class HoneycombAPI:
         self._seconds = seconds
         self._connection: http.client.HTTPConnection | None = None
         self._prefix = ""
+        self._for_proxy: dict[str, str] = {}
 
     def get(self, path: str) -> Any:
         """The JSON of the answer. Raises `APIError`."""
@@ -170,10 +171,12 @@ class HoneycombAPI:
             headers["content-type"] = "application/json"
         try:
             if self._connection is None:
-                self._connection, prefix = connection_to(self._url, self._settings)
+                self._connection, prefix, self._for_proxy = connection_to(self._url, self._settings)
                 self._connection.timeout = self._seconds
                 self._prefix = prefix + self._url.path
-            self._connection.request(method, self._prefix + path, content, headers)
+            self._connection.request(
+                method, self._prefix + path, content, headers | self._for_proxy
+            )
             response = self._connection.getresponse()
             answer = response.read(_MAX_BYTES)
             if not response.isclosed() or response.will_close:
