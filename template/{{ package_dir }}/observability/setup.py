@@ -126,6 +126,11 @@ def _export(settings: Settings) -> None:
         trace.set_tracer_provider(provider)
         if settings.sample_rate > 1:
             keep = KeepRules(slow_ms=settings.keep_slow_ms, cost_usd=settings.keep_cost_usd)
+    elif settings.sample_rate > 1:
+        logger.warning(
+            "The tracer provider that is set already decides which traces are kept, and"
+            " HONEYCOMB_SAMPLE_RATE does nothing: sample there, or in a Collector."
+        )
     if is_container() and "modal" in sys.modules:
         provider.add_span_processor(InvocationProcessor())
     global _pipeline
