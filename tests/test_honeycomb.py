@@ -1,6 +1,8 @@
 """plan, apply and marker of a rendered project, against a Honeycomb that is as strict as the real one."""
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -547,6 +549,7 @@ def test_bad_files_are_all_named_before_anything_is_asked(
     commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
 ) -> None:
     (folder.path / "honeycomb/boards/broken.json").write_text("{")
+    folder.write("triggers/listed.json", [])
     folder.write("triggers/nameless.json", {"query": QUERY})
     folder.write("slos/other.json", {**FILES["slos/succeed.json"], "sli": {"alias": "sli.gone"}})
 
@@ -555,6 +558,7 @@ def test_bad_files_are_all_named_before_anything_is_asked(
     assert result.code == 1
     broken = "honeycomb/boards/broken.json is no JSON that can be read: "
     assert [line if broken not in line else broken for line in result.err.splitlines()] == [
+        "honeycomb/triggers/listed.json is no trigger: 'list' object has no attribute 'get'.",
         "honeycomb/triggers/nameless.json is no trigger: it lacks 'name'.",
         broken,
         "honeycomb/slos/other.json names the derived column 'sli.gone', and no file has it.",
@@ -572,6 +576,31 @@ def test_a_field_that_is_missing_is_told(commands: Commands, folder: Folder) -> 
 
     assert result.code == 1
     assert result.err == "honeycomb/triggers/errors.json is no trigger: it lacks 'threshold'.\n"
+
+
+@pytest.mark.parametrize("registry", [b"", b"groups: [", b"groups: [1]", b"\xff\xfe"])
+def test_a_registry_that_cannot_be_read_is_one_sentence(
+    registry: bytes, commands: Commands, folder: Folder
+) -> None:
+    (folder.path / "honeycomb/telemetry.yaml").write_bytes(registry)
+
+    result = commands.run_in(folder.path, "plan")
+
+    assert result.code == 1
+    [line] = result.err.splitlines()
+    assert line.startswith("honeycomb/telemetry.yaml cannot be read: ")
+
+
+def test_nobody_who_reads_is_no_traceback(project: Path, workshop: Workshop) -> None:
+    command = [str(workshop.environment / "bin/python"), "-m", "order_intake.observability"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [*command, "doctor"], cwd=project, stdout=writing, stderr=subprocess.PIPE, check=False
+    )
+    os.close(writing)
+
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 @pytest.mark.parametrize("answer", ["[]", "{}", '{"api_key_access": 5}', "null", "<html>"])

@@ -1,6 +1,7 @@
 """`python -m <package>.observability doctor|plan|apply|marker`"""
 
 import argparse
+import os
 import sys
 from typing import NoReturn
 
@@ -46,6 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
         return _run(options)
     except KeyboardInterrupt:
         print("\nStopped. What is done stays.", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # Nobody reads any more, as behind `| head`. Python would try once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 

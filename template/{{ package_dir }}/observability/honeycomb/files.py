@@ -161,8 +161,10 @@ def load(folder: Path, service_name: str, plan: str = defaults.HONEYCOMB_PLAN) -
                 definitions.append(definition)
             except (ValueError, OSError) as error:
                 problems.append(f"honeycomb/{file} is no JSON that can be read: {error}.")
-            except (KeyError, TypeError, AttributeError) as error:
+            except KeyError as error:
                 problems.append(f"honeycomb/{file} is no {kind}: it lacks {error}.")
+            except (TypeError, AttributeError) as error:
+                problems.append(f"honeycomb/{file} is no {kind}: {error}.")
     problems += _bad_references(definitions)
     if problems:
         raise FilesError(problems)
@@ -185,7 +187,7 @@ def types_in(registry: Path) -> dict[str, str]:
             for attribute in group.get("attributes", ())
             if "id" in attribute
         }
-    except (OSError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
         reason = str(error).splitlines()[0]
         raise FilesError([f"honeycomb/{registry.name} cannot be read: {reason}."]) from None
 
