@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Final
 
+import grpc
 import pytest
 import trustme
 
@@ -327,6 +329,62 @@ def test_over_grpc_a_span_is_sent_too(commands: Commands, honeycomb: FakeHoneyco
     )
     assert result.code == 0
     assert len(honeycomb.spans) == 1
+
+
+@pytest.mark.parametrize("in_one_file", [False, True])
+def test_over_grpc_a_client_certificate_is_shown(
+    in_one_file: bool, commands: Commands, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    server_certificate, ours = authority.issue_cert("127.0.0.1"), authority.issue_cert("shop")
+    ca, chain, key = (tmp_path / name for name in ("ca.pem", "chain.pem", "key.pem"))
+    authority.cert_pem.write_to_path(str(ca))
+    (ours.private_key_and_cert_chain_pem if in_one_file else ours.cert_chain_pems[0]).write_to_path(
+        str(chain)
+    )
+    ours.private_key_pem.write_to_path(str(key))
+    taken: list[bytes] = []
+
+    class Receive(grpc.GenericRpcHandler):
+        def service(
+            self, details: grpc.HandlerCallDetails
+        ) -> "grpc.RpcMethodHandler[bytes, bytes]":
+            def take(request: bytes, context: grpc.ServicerContext) -> bytes:
+                taken.append(request)
+                return b""
+
+            return grpc.unary_unary_rpc_method_handler(take)
+
+    server = grpc.server(ThreadPoolExecutor(1), [Receive()])
+    port = server.add_secure_port(
+        "127.0.0.1:0",
+        grpc.ssl_server_credentials(
+            [
+                (
+                    server_certificate.private_key_pem.bytes(),
+                    server_certificate.cert_chain_pems[0].bytes(),
+                )
+            ],
+            authority.cert_pem.bytes(),
+            require_client_auth=True,
+        ),
+    )
+    server.start()
+    variables = {
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"https://127.0.0.1:{port}",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE": str(ca),
+    }
+    client = {"OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE": str(chain)}
+    if not in_one_file:
+        client["OTEL_EXPORTER_OTLP_CLIENT_KEY"] = str(key)
+    try:
+        without = commands.run("doctor", **variables)
+        assert (without.code, len(taken)) == (1, 0)
+        result = commands.run("doctor", **variables, **client)
+    finally:
+        server.stop(None)
+    assert (result.code, len(taken)) == (0, 1), result.out
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,11 @@ class GRPCTransport:
         if url.scheme == "http":
             self._channel = grpc.insecure_channel(url.netloc, compression=compression)
         else:
-            authorities = self._settings.certificate
+            certificate = self._settings.client_certificate
+            # One file may hold both. gRPC ends the process that gives it only one of them.
+            key = certificate and (self._settings.client_key or certificate)
             credentials = grpc.ssl_channel_credentials(
-                Path(authorities).read_bytes() if authorities else None
+                _content(self._settings.certificate), _content(key), _content(certificate)
             )
             target = url.netloc if url.port else f"{url.netloc}:443"
             self._channel = grpc.secure_channel(target, credentials, compression=compression)
@@ -80,3 +82,7 @@ class GRPCTransport:
         if code in (codes.RESOURCE_EXHAUSTED, codes.ABORTED, codes.CANCELLED, codes.INTERNAL):
             return Failure(reason=f"{where} has a fault of its own ({code.name}).", again=True)
         return Failure(reason=f"{where} refuses the request ({code.name}).", again=False)
+
+
+def _content(file: str | None) -> bytes | None:
+    return Path(file).read_bytes() if file else None
