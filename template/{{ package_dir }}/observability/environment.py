@@ -73,7 +73,7 @@ class Environment:
         return default
 
     def url(self, name: str) -> str | None:
-        """An http or https URL without a slash at its end, or None."""
+        """An http or https URL without credentials and without a slash at its end, or None."""
         value = self.text(name)
         if value is None:
             return None
@@ -85,6 +85,13 @@ class Environment:
         if not is_url:
             logger.warning("%s is no URL such as https://host:4318; it is left out.", name)
             return None
+        if "@" in parts.netloc:
+            logger.warning(
+                "%s holds a name or a password, which is left out: OTEL_EXPORTER_OTLP_HEADERS takes"
+                " authorization=Basic%%20...",
+                name,
+            )
+            value = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
         return value.rstrip("/")
 
     def headers(self, *names: str) -> dict[str, str]:

@@ -42,7 +42,7 @@ class GRPCTransport:
         except grpc.RpcError as error:
             return self._failure(grpc.StatusCode, error)
         except Exception as error:  # noqa: BLE001 - whatever goes wrong, the thread goes on
-            reason = f"{self._settings.endpoint} cannot be used ({in_one_line(error)})."
+            reason = f"{self._where} cannot be used ({in_one_line(error)})."
             return Failure(reason=reason, again=False)
         return None
 
@@ -71,9 +71,15 @@ class GRPCTransport:
             self._METHOD, request_serializer=None, response_deserializer=None
         )
 
+    @property
+    def _where(self) -> str:
+        # Without what may be secret in a URL.
+        url = urlsplit(self._settings.endpoint)
+        return f"{url.scheme}://{url.netloc}"
+
     def _failure(self, codes: Any, error: Any) -> Failure:
         code = error.code()
-        where = self._settings.endpoint
+        where = self._where
         if code in (codes.UNAUTHENTICATED, codes.PERMISSION_DENIED):
             return Failure(reason=REJECTED.format(code.name), again=False)
         if code in (codes.UNAVAILABLE, codes.DEADLINE_EXCEEDED):
