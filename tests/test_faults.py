@@ -439,3 +439,41 @@ def test_a_proxy_gets_its_name_and_password(project: Path, workshop: Workshop) -
     assert counts == "[1, 1, 1, 1]"
     assert "407" in said[0]
     assert "c4n4ry" not in "".join(said)
+
+
+THREADLESS = """
+import threading
+
+from order_intake.observability import flush, llm_call, setup_observability, traced
+
+start = threading.Thread.start
+
+
+def fail(thread):
+    raise RuntimeError("can't start new thread")
+
+
+def ask():
+    with llm_call("anthropic", "claude-sonnet-4-6") as call:
+        call.record_usage({"input_tokens": 1, "output_tokens": 1})
+
+
+setup_observability()
+threading.Thread.start = fail
+ask()
+with traced("work"):
+    pass
+threading.Thread.start = start
+ask()
+flush()
+"""
+
+
+def test_without_a_thread_to_spare_spans_wait_for_one(project: Path, workshop: Workshop) -> None:
+    python = str(workshop.environment / "bin/python")
+    with FaultyReceiver() as receiver:
+        workshop.run(
+            project, python, "-c", THREADLESS, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint
+        )
+
+        assert receiver.spans == 3

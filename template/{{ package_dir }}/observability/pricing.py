@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -172,8 +173,11 @@ class _Prices:
             return
         with self._lock:
             if self._thread is None:
-                self._thread = Thread(target=self._load, name="llm-prices", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._load, name="llm-prices", daemon=True)
+                # Where the machine has no thread left, the next call tries again.
+                with suppress(RuntimeError):
+                    thread.start()
+                    self._thread = thread
 
     def then(self, callback: Callable[[], None]) -> None:
         if not self._loaded:

@@ -100,8 +100,9 @@ class SpanQueue:
                 self._bytes -= len(self._spans.popleft()[1])
                 self.lost += 1
             if self._thread is None:
-                self._thread = Thread(target=self._run, name="send-spans", daemon=True)
-                self._thread.start()
+                thread = Thread(target=self._run, name="send-spans", daemon=True)
+                thread.start()
+                self._thread = thread
             if len(self._spans) == 1 or len(self._spans) == self._batch:
                 self._changed.notify_all()
 
