@@ -37,7 +37,7 @@ def _identifier(name: str) -> str:
 def _type_expression(text: str) -> str:
     try:
         ast.parse(text, mode="eval")
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ValueError("is not a Python type") from None
     return text
 
@@ -100,7 +100,8 @@ def _validated(text: str) -> IR:
         return IR.model_validate_json(text)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "it"
+        # Without a null byte in a name that the model made up: it is no text for PostgreSQL.
+        place = ".".join(str(part) for part in first["loc"]).replace("\0", "") or "it"
         raise IRRejected(
             f"The specification is not valid ({first['type']}).",
             f"The specification is not valid: {place}: {first['msg']}.",
