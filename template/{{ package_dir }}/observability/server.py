@@ -30,9 +30,9 @@ def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = UNTRACED_PAT
     `setup_observability` was not called before. Never raises.
     """
     setup_observability()
-    if getattr(app.state, "is_observed", False):
-        return
     try:
+        if getattr(app.state, "is_observed", False):
+            return
         if _fastapi_traces_itself():
             _trace_natively(app, frozenset(untraced_paths))
         else:
