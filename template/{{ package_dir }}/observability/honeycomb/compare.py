@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .files import Definitions, FilesError, Kind, by_title
+from .files import Definitions, FilesError, Kind, another_form, by_title
 
 _DEFAULT_SECONDS: Final = 7200
 # What a query that names no limit may come back with.
@@ -42,9 +42,7 @@ def check_fields(definitions: Definitions) -> None:
         try:
             differences(definition.kind, definition.body, definition.body)
         except (KeyError, TypeError, AttributeError) as error:
-            problems.append(
-                f"honeycomb/{definition.file} is no {definition.kind}: it lacks {error}."
-            )
+            problems.append(another_form(definition.file, definition.kind, error))
     if problems:
         raise FilesError(problems)
 

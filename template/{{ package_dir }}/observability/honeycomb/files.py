@@ -161,14 +161,18 @@ def load(folder: Path, service_name: str, plan: str = defaults.HONEYCOMB_PLAN) -
                 definitions.append(definition)
             except (ValueError, OSError) as error:
                 problems.append(f"honeycomb/{file} is no JSON that can be read: {error}.")
-            except KeyError as error:
-                problems.append(f"honeycomb/{file} is no {kind}: it lacks {error}.")
-            except (TypeError, AttributeError) as error:
-                problems.append(f"honeycomb/{file} is no {kind}: {error}.")
+            except (KeyError, TypeError, AttributeError) as error:
+                problems.append(another_form(file, kind, error))
     problems += _bad_references(definitions)
     if problems:
         raise FilesError(problems)
     return Definitions(tuple(definitions), types_in(folder / "telemetry.yaml"))
+
+
+def another_form(file: str, kind: Kind, error: Exception) -> str:
+    """A sentence for what was met when `file` was read as an object of `kind`."""
+    what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+    return f"honeycomb/{file} is no {kind}: {what}."
 
 
 def types_in(registry: Path) -> dict[str, str]:
