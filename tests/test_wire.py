@@ -324,6 +324,13 @@ def test_without_the_module_it_says_what_to_do_first(
     assert wire(tmp_path) == 2
     assert "run `copier copy` first" in capsys.readouterr().out
 
+    assert wire(tmp_path / "shop") == 2
+    assert "There is no folder" in capsys.readouterr().out
+
+    (tmp_path / ".copier-answers.yml").write_text("<<<<<<< before\n_commit: 1\n=======\n")
+    assert wire(tmp_path) == 2
+    assert capsys.readouterr().out.startswith(".copier-answers.yml is no YAML that can be read")
+
 
 def test_changes_that_are_not_committed_are_not_mixed_with_ours(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]

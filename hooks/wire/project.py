@@ -28,9 +28,16 @@ class Project:
     def answers(self) -> dict[str, str]:
         """What the template was answered. Raises Refused where it is not there."""
         for path in sorted(self.root.glob(".copier-answers*.yml")):
-            answers = yaml.safe_load(path.read_text())
+            try:
+                answers = yaml.safe_load(path.read_text())
+            except (yaml.YAMLError, ValueError):
+                raise Refused(
+                    f"{path.name} is no YAML that can be read: mend it, as where a conflict is in it."
+                ) from None
             if isinstance(answers, dict) and "honeycomb_region" in answers:
                 return answers
+        if not self.root.is_dir():
+            raise Refused(f"There is no folder {self.root}.")
         raise Refused(
             f"{self.root} does not have the observability module yet: run `copier copy` first."
         )
