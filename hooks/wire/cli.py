@@ -13,16 +13,8 @@ from rich.prompt import Confirm, Prompt
 from rich.syntax import Syntax
 
 from .check import check, interpreter
-from .dependencies import (
-    OLDEST,
-    declared_in,
-    lets_in_old_python,
-    needed,
-    newest_version,
-    too_old,
-    unwire_dependencies,
-    wire_dependencies,
-)
+from .declared import declared_in, lets_in_old_python, newest_version
+from .dependencies import OLDEST, needed, too_old, unwire_dependencies, wire_dependencies
 from .find import Creation, find_app
 from .imports import module_for
 from .llm import llm_uses, sdks

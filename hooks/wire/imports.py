@@ -8,7 +8,7 @@ from pathlib import Path
 import libcst as cst
 import libcst.matchers as m
 
-from .dependencies import declared_in
+from .declared import declared_in
 from .find import Hint, hints, is_module
 from .project import Project
 from .source import Insertion, Refused, Source
