@@ -95,8 +95,9 @@ def test_an_update_says_what_changed_and_what_to_do(updates: Updates) -> None:
         "\n"
         f"    git rm -f {PRICING}\n"
         "\n"
-        "Look at it, with its conflicts if there are any; the third command takes it back.\n"
+        "Look at it: `??` is new, and `UU` a conflict. The last command takes it back.\n"
         "\n"
+        "    git status --short .\n"
         "    git diff\n"
         "    git diff --check\n"
         f"    {TAKE_BACK}\n"
@@ -166,25 +167,35 @@ def test_taking_an_update_back_leaves_the_rest_of_a_repository_alone(updates: Up
     service = repository / "services" / "intake"
     shutil.copytree(updates.project, service, ignore=shutil.ignore_patterns(".git"))
     git(repository, "init", "-q")
-    here = Updates(updates.template, service)
     git(repository, "add", "-A")
     git(repository, "commit", "-q", "-m", "All")
     write(repository, {"other/own.txt": "mine, not committed\n", "other/new.txt": "mine\n"})
     before = contents(repository)
 
-    assert here.update().returncode == 0
+    done = copier("update", "--defaults", "services/intake", cwd=repository)
+    assert done.returncode == 0, done.stderr
     assert contents(repository) != before
-    subprocess.run(TAKE_BACK, cwd=service, shell=True, check=True)
+    # Where the update was started elsewhere, it says where its commands belong.
+    assert "\n    cd services/intake\n" in done.stderr
+    subprocess.run(f"cd services/intake\n{TAKE_BACK}", cwd=repository, shell=True, check=True)
 
     assert contents(repository) == before
 
 
-def test_a_rejected_change_is_refused_in_ci(updates: Updates) -> None:
+@pytest.mark.parametrize("option", ["--conflict=rej", "status.showUntrackedFiles=no"])
+def test_a_rejected_change_is_named_and_refused_in_ci(option: str, updates: Updates) -> None:
     (updates.project / LOGS).write_text("# Mine.\n" + (updates.project / LOGS).read_text())
     updates.commit()
 
-    assert updates.update("--conflict", "rej").returncode == 0
+    if option.startswith("--"):
+        done = updates.update(option)
+    else:
+        # Copier then does not see the rejected changes that it makes conflicts of.
+        git(updates.project, "config", *option.split("="))
+        done = updates.update()
 
+    assert done.returncode == 0, done.stderr
+    assert f"and delete these files:\n\n    {LOGS}.rej\n\n" in done.stderr
     assert _committed_conflicts(updates) == f"{LOGS}.rej\n"
 
 
