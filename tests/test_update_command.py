@@ -242,6 +242,24 @@ def test_a_commit_of_a_conflict_is_refused_by_pre_commit(name: str, updates: Upd
     assert name in refused.stdout
 
 
+def test_without_global_settings_no_setting_of_git_disturbs_an_update(
+    updates: Updates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edited = (updates.project / LOGS).read_text() + "# Mine, with two spaces at the end.  \n"
+    write(updates.project, {LOGS: edited, "docs/é.md": "mine\n"})
+    updates.commit()
+    home = updates.project.parent / "home"
+    settings = "[apply]\n whitespace = fix\n[core]\n quotePath = false\n[status]\n showUntrackedFiles = no\n"
+    write(home, {".gitconfig": settings})
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", "/dev/null")
+
+    done = updates.update()
+
+    assert done.returncode == 0, done.stderr
+    assert (updates.project / LOGS).read_text() == f"# A fix.\n{edited}"
+
+
 def test_whether_there_is_an_update_is_an_exit_status(updates: Updates) -> None:
     assert copier("check-update", "--quiet", cwd=updates.project).returncode == 2
 
