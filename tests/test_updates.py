@@ -25,6 +25,7 @@ from .updates import (
     Template,
     clone,
     contents,
+    executables,
     expected,
     git,
     losses,
@@ -33,6 +34,14 @@ from .updates import (
 )
 
 NewProject = Callable[[Kind, str], Project]
+STRANGE_NAMES = (
+    "a b.json",
+    "-c.json",
+    "é 漢.json",
+    'it\'s "quoted".json',
+    "tab\t.json",
+    "back\\.json",
+)
 MARKERS = (b"<<<<<<< before updating", b">>>>>>> after updating")
 
 each_project = pytest.mark.parametrize(
@@ -92,10 +101,11 @@ def without(files: Files, names: Container[str]) -> Files:
 
 def updated(project: Project) -> set[str]:
     """Updates, holds every file against what it has to be, and returns those in conflict."""
-    before = contents(project.folder)
+    before, executable = contents(project.folder), executables(project.folder)
     project.update()
     after = contents(project.folder)
 
+    assert executables(project.folder) >= executable
     assert losses(before, project.base, after) == []
     assert after == expected(before, project.base, project.fresh)
     marked = {name for name, text in after.items() if any(mark in text for mark in MARKERS)}
@@ -144,10 +154,13 @@ def test_added_lines_and_files_of_the_users_own_are_kept(
                 path.rename(path.with_name(f"my_{path.name}"))
             case 2:
                 path.write_text("mine\n")
+    for name in sorted(without(mine.base, {ANSWERS_FILE}))[::2]:
+        (mine.folder / name).chmod(0o755)
     # Where new managed files come, there is one of theirs.
     coming = mine.fresh.keys() - mine.base.keys()
     write(mine.folder, dict.fromkeys(coming, "mine, and there first\n"))
     write(mine.folder, {".env": "HONEYCOMB_API_KEY=mine\n", ".gitignore": ".env\n"})
+    write(mine.folder, {f"honeycomb/boards/{name}": "mine\n" for name in STRANGE_NAMES})
 
     conflicts = updated(mine)
 
@@ -178,6 +191,12 @@ def test_an_edit_of_the_same_line_is_a_conflict_and_a_deleted_file_stays_away(
         return None
 
     mine.edit(change_or_delete)
+    # What they deleted, they moved, or made a package of.
+    for name in deleted:
+        moved = (
+            name.removesuffix(".py") + "/__init__.py" if name.endswith(".py") else f"mine/{name}"
+        )
+        write(mine.folder, {moved: mine.base[name].decode() + "# mine\n"})
 
     assert updated(mine) == touched.keys()
 
@@ -220,6 +239,17 @@ EDITS: list[Callable[[Random, list[bytes]], list[bytes] | None]] = [
     lambda random, lines: [b"\xef\xbb\xbf", *lines],
     lambda random, lines: [*lines, "# é 漢 \u2028 🙂\n".encode()],
     lambda random, lines: [*lines, b"<<<<<<< not a marker of Copier\n"],
+    lambda random, lines: [
+        *lines,
+        b"--- a/x\n",
+        b"+++ b/x\n",
+        b"@@ -1 +1 @@\n",
+        b"\\ No newline\n",
+    ],
+    lambda random, lines: [
+        b"A lone \r, \x0b, \x0c, \x1c and \xc2\x85 end no line." + b"x" * 70_000 + b"\n",
+        *lines,
+    ],
 ]
 
 
@@ -439,7 +469,12 @@ def test_a_file_that_loses_a_line_is_found(later: Project) -> None:
     assert loss == f"{logs(later)} loses b'# mine'"
 
 
-@pytest.mark.parametrize("new_name", [None, "log_records.py"])
+@pytest.mark.parametrize(
+    ("later", "new_name"),
+    [(KINDS[0], None), (KINDS[2], "log_records.py"), (KINDS[3], None)],
+    ids=lambda value: getattr(value, "name", value),
+    indirect=["later"],
+)
 def test_a_retired_file_is_empty_and_an_edit_of_it_a_conflict(
     new_name: str | None, later: Project
 ) -> None:

@@ -1,5 +1,6 @@
 """Projects of each release, what users do to them, and what an update has to leave."""
 
+import os
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -169,6 +170,10 @@ def contents(folder: Path) -> Files:
         for path in sorted(folder.rglob("*"))
         if path.is_file() and ".git" not in path.relative_to(folder).parts
     }
+
+
+def executables(folder: Path) -> set[str]:
+    return {name for name in contents(folder) if os.access(folder / name, os.X_OK)}
 
 
 @dataclass
