@@ -294,6 +294,34 @@ def test_trouble_with_uncommitted_changes(updates: Updates) -> None:
     assert updates.update().returncode == 0
 
 
+def test_trouble_with_another_folder(updates: Updates) -> None:
+    done = copier("update", "--defaults", cwd=updates.project / "order_intake")
+
+    assert done.returncode == 1
+    assert "Template not found" in done.stderr
+
+
+@pytest.mark.parametrize("path", ["docs/observability.md/own.md", "order_intake/observability"])
+def test_trouble_with_a_folder_and_a_file_in_each_others_place(path: str, updates: Updates) -> None:
+    inner = updates.project / path
+    place = inner.parent if inner.suffix else inner
+    git(updates.project, "rm", "-rq", str(place))
+    write(updates.project, {path: "mine\n"})
+    updates.commit()
+    before = contents(updates.project)
+
+    done = updates.update()
+
+    assert done.returncode == 1
+    assert ("assert is_dir" if inner.suffix else "FileExistsError") in done.stderr
+    subprocess.run(TAKE_BACK, cwd=updates.project, shell=True, check=True)
+    assert contents(updates.project) == before
+    place.rename(place.with_name("own"))
+    updates.commit()
+    assert updates.update().returncode == 0
+    assert contents(updates.project).items() >= {path.replace(place.name, "own"): b"mine\n"}.items()
+
+
 def test_trouble_with_an_older_release(updates: Updates) -> None:
     assert updates.update().returncode == 0
     updates.commit()
