@@ -94,6 +94,23 @@ def test_the_folder_of_the_server_is_found(
         assert name.startswith((f"{folder}/", f"{tests}/", "honeycomb/", "docs/")), name
 
 
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("requirements-web.txt", "existing"),
+        ("main.py", "existing"),
+        ("src/acme/main.py", "existing"),
+        ("docs/index.md", "new"),
+    ],
+)
+def test_a_folder_with_python_in_it_is_a_repository_that_exists(
+    name: str, layout: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"LICENSE": "", name: ""})
+
+    assert add_observability(tmp_path)["layout"] == layout
+
+
 @pytest.mark.parametrize("name", ["acme/observability.py", "acme/observability/mine.py"])
 def test_a_module_of_that_name_is_not_hidden(name: str, tmp_path: Path) -> None:
     refused(tmp_path, {name: ""}, "rename it, or type another folder")
