@@ -111,6 +111,16 @@ def test_a_folder_with_python_in_it_is_a_repository_that_exists(
     assert add_observability(tmp_path)["layout"] == layout
 
 
+def test_a_folder_may_have_a_name_that_is_a_pattern(tmp_path: Path) -> None:
+    repository = tmp_path / "shop [v2] *?"
+    write(repository, {"requirements.txt": "", "src/acme/main.py": SERVER})
+
+    copier.run_copy(str(TEMPLATE), repository, defaults=True, quiet=True, vcs_ref="HEAD")
+
+    assert (repository / "src/acme/observability/setup.py").exists()
+    assert (repository / "src/acme/main.py").read_text() == SERVER
+
+
 @pytest.mark.parametrize("name", ["acme/observability.py", "acme/observability/mine.py"])
 def test_a_module_of_that_name_is_not_hidden(name: str, tmp_path: Path) -> None:
     refused(tmp_path, {name: ""}, "rename it, or type another folder")
