@@ -284,7 +284,7 @@ def test_what_is_shown_for_a_call_can_be_pasted(
         said[said.index("LLM calls") :]
         == """\
 LLM calls
-  acme/claude.py:7 is a span with tokens and cost by itself. One of your own:
+  acme/claude.py:7 is a span with tokens and cost by itself. A span of your own instead:
       from acme.observability import llm_call
 
       async def lines(...):

@@ -158,7 +158,7 @@ def _plan(project: Project, app: Creation, *, beside: bool) -> Plan:
         if use.is_streamed:
             plan.shown.append((f"{text} by itself.", ""))
         else:
-            text += " with tokens and cost by itself. One of your own:"
+            text += " with tokens and cost by itself. A span of your own instead:"
             plan.shown.append((text, use.snippet(inside)))
     return plan
 
