@@ -445,7 +445,7 @@ RENDERS_LOGS = "template/{{ package_dir }}/observability/logs.py"
 
 def logs(project: Project) -> str:
     """The file that is changed."""
-    [name] = [name for name in project.base if name.endswith("/observability/logs.py")]
+    [name] = [name for name in project.base if name.endswith("observability/logs.py")]
     return name
 
 

@@ -8,13 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any, Final, Self
 
 if TYPE_CHECKING:
@@ -166,6 +165,7 @@ class _Prices:
         self._lock = Lock()
         self._thread: Thread | None = None
         self._loaded = False
+        self._is_over = Event()
         self._waiting: list[Callable[[], None]] = []
 
     def start(self) -> None:
@@ -173,11 +173,12 @@ class _Prices:
             return
         with self._lock:
             if self._thread is None:
-                thread = Thread(target=self._load, name="llm-prices", daemon=True)
-                # Where the machine has no thread left, the next call tries again.
-                with suppress(RuntimeError):
-                    thread.start()
-                    self._thread = thread
+                # There before it starts, so that a fork waits for it.
+                self._thread = Thread(target=self._load, name="llm-prices", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the machine has no thread left: the next call tries again
+                    self._thread = None
 
     def then(self, callback: Callable[[], None]) -> None:
         if not self._loaded:
@@ -192,15 +193,15 @@ class _Prices:
         if not self._loaded:
             self._lock = Lock()
             self._thread = None
+            self._is_over = Event()
             self._waiting = []
 
     def is_loaded(self) -> bool:
         return self._loaded
 
     def wait(self, timeout: float) -> None:
-        thread = self._thread
-        if thread is not None:
-            thread.join(timeout)
+        if self._thread is not None:
+            self._is_over.wait(timeout)
 
     def _load(self) -> None:
         try:
@@ -213,6 +214,7 @@ class _Prices:
             waiting, self._waiting = self._waiting, []
         for callback in waiting:
             callback()
+        self._is_over.set()
 
 
 _prices = _Prices()

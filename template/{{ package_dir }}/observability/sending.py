@@ -100,9 +100,12 @@ class SpanQueue:
                 self._bytes -= len(self._spans.popleft()[1])
                 self.lost += 1
             if self._thread is None:
-                thread = Thread(target=self._run, name="send-spans", daemon=True)
-                thread.start()
-                self._thread = thread
+                # There before it starts, so that a fork waits for it.
+                self._thread = Thread(target=self._run, name="send-spans", daemon=True)
+                try:
+                    self._thread.start()
+                except RuntimeError:  # the machine has no thread left: the next span tries again
+                    self._thread = None
             if len(self._spans) == 1 or len(self._spans) == self._batch:
                 self._changed.notify_all()
 
