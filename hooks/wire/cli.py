@@ -14,7 +14,7 @@ from rich.syntax import Syntax
 
 from .check import check, interpreter
 from .declared import declared_in, lets_in_old_python, newest_version
-from .dependencies import OLDEST, needed, too_old, unwire_dependencies, wire_dependencies
+from .dependencies import OLDEST, SDK, needed, too_old, unwire_dependencies, wire_dependencies
 from .find import Creation, find_app
 from .imports import module_for
 from .llm import llm_uses, sdks
@@ -131,7 +131,7 @@ def _plan(project: Project, app: Creation, *, beside: bool) -> Plan:
     requirements = needed(project, declared, used) if declared else []
 
     def dependencies() -> None:
-        found = declared_in(project, app.path)
+        found = declared or declared_in(project, app.path)
         if lets_in_old_python(found):
             plan.todo.append(
                 (f"{found.path} lets in Python before 3.11, which the module does not run on.", "")
@@ -147,7 +147,7 @@ def _plan(project: Project, app: Creation, *, beside: bool) -> Plan:
         plan.todo.append(("Install the packages.", "\n".join(edit.after)))
 
     if not plan.attempt(dependencies) and not declared:
-        plan.todo[-1] = (plan.todo[-1][0], 'pip install "opentelemetry-sdk>=1.27,<2"')
+        plan.todo[-1] = (plan.todo[-1][0], f'pip install "{SDK}"')
     plan.attempt(lambda: _plan_modal(project, app, plan, requirements))
     for use in list(llm_uses(project, used))[:_SHOWN_CALLS]:
         try:

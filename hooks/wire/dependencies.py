@@ -176,10 +176,8 @@ def _append(text: str, lines: Sequence[str], newline: str) -> str:
 
 
 def _poetry_line(requirement: str) -> str:
-    parsed = Requirement(requirement)
-    return f'{parsed.name} = "{parsed.specifier}"'.replace(",<2,>=1.27", ">=1.27,<2").replace(
-        "<2,>=1.27", ">=1.27,<2"
-    )
+    name = Requirement(requirement).name
+    return f'{name} = "{requirement.removeprefix(name)}"'
 
 
 def _into_poetry(text: str, lines: Sequence[str], newline: str, path: Path) -> str:

@@ -121,9 +121,7 @@ def wire_modal_file(
     project: Project, path: Path, app: Creation, requirements: Sequence[str]
 ) -> ModalEdits:
     """A file with the edits of each function in it that serves `app`, and what is left to the user."""
-    module = module_for(project, project.source(app.path), app.path)
-    top = (project.module if module.startswith(".") else module).split(".")[0]
-    edits = ModalEdits(path, project.source(path).content, top)
+    edits = ModalEdits(path, project.source(path).content, _top(project, app))
     index = 0
     while True:
         # Each function starts from what those before it have made of the file.
@@ -138,6 +136,12 @@ def wire_modal_file(
         project = project.having(path, edits.content)
 
 
+def _top(project: Project, app: Creation) -> str:
+    """What Modal's functions import first to reach the module."""
+    module = module_for(project, project.source(app.path), app.path)
+    return (project.module if module.startswith(".") else module).split(".")[0]
+
+
 def unwire_modal_file(
     project: Project, path: Path, app: Creation, requirements: Sequence[str]
 ) -> bytes | None:
@@ -146,8 +150,7 @@ def unwire_modal_file(
     secret = rf"[\w.]+\.from_name\(\"{re.escape(project.secret)}\"\)"
     keyword = rf"secrets=\[{secret}\]"
     packages = "|".join(re.escape(f'"{each}"') for each in requirements) or "(?!)"
-    module = module_for(project, project.source(app.path), app.path)
-    top = re.escape(f'"{(project.module if module.startswith(".") else module).split(".")[0]}"')
+    top = re.escape(f'"{_top(project, app)}"')
     kinds = [
         [
             (rf"(?m)^[ \t]*(?:{keyword}|{secret}),\r?\n", ""),
