@@ -15,6 +15,7 @@ from .conftest import TEMPLATE
 from .environments import Environment
 from .llm_apis import LLMAPIs
 from .test_answers import copier as copier_command
+from .updates import git, write
 
 SERVER = """\
 from fastapi import FastAPI
@@ -28,13 +29,6 @@ async def hello(name: str) -> str:
 """
 
 Files = dict[str, str]
-
-
-def write(repository: Path, files: Files) -> None:
-    for name, text in files.items():
-        path = repository / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
 
 
 def add_observability(repository: Path, **answers: str) -> dict[str, str]:
@@ -334,19 +328,18 @@ def test_calls_of_both_sdks_carry_their_cost_without_an_edit(
 
 def test_an_update_keeps_the_answers_that_were_found(tmp_path: Path) -> None:
     template = tmp_path / "template"
-    subprocess.run(["git", "clone", "-q", str(TEMPLATE), str(template)], check=True)
-    git = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org"]
+    git(tmp_path, "clone", "-q", str(TEMPLATE), str(template))
     repository = tmp_path / "repository"
     write(repository, {"pyproject.toml": "", "backend/__init__.py": ""})
     write(repository, {"backend/app/__init__.py": "", "backend/app/main.py": SERVER})
     copier.run_copy(str(template), repository, defaults=True, quiet=True, vcs_ref="HEAD")
-    subprocess.run(["git", "init", "-q"], cwd=repository, check=True)
-    subprocess.run([*git, "add", "-A"], cwd=repository, check=True)
-    subprocess.run([*git, "commit", "-qm", "All"], cwd=repository, check=True)
+    git(repository, "init", "-q")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "All")
     before = digests(repository)
     [logs] = template.glob("template/*/observability/logs.py")
     logs.write_text(logs.read_text() + "\n# A later fix.\n")
-    subprocess.run([*git, "commit", "-qam", "fix"], cwd=template, check=True)
+    git(template, "commit", "-qam", "fix")
 
     copier.run_update(repository, defaults=True, quiet=True, overwrite=True, vcs_ref="HEAD")
 

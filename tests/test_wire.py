@@ -2,7 +2,6 @@
 
 import ast
 import shutil
-import subprocess
 import tempfile
 import warnings
 from collections import Counter
@@ -33,6 +32,7 @@ from .repositories import (
     Repository,
     server,
 )
+from .updates import git
 
 # What the template adds depends on which files are there, not on what they hold.
 _rendered: dict[frozenset[str], Path] = {}
@@ -68,11 +68,6 @@ def write(repository: Repository, folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
-
-
-def git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-c", "user.name=t", "-c", "user.email=t@example.org", *arguments]
-    return subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
 def wire(folder: Path, *options: str) -> int:
