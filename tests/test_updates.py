@@ -30,6 +30,7 @@ from .updates import (
     git,
     losses,
     made,
+    managed,
     write,
 )
 
@@ -88,8 +89,8 @@ def project(
             template,
             kind,
             folder,
-            base=template.managed(version, made),
-            fresh=template.managed(CURRENT, fresh),
+            base=managed(made),
+            fresh=managed(fresh),
         )
 
     return make
@@ -286,7 +287,7 @@ def test_changed_answers_reach_edited_files(
     fresh = tmp_path / "fresh" / "order-intake"
     write(fresh, kind.own)
     mine.template.copy(fresh, CURRENT, kind.answers | answers)
-    wanted = mine.template.managed(CURRENT, contents(fresh))
+    wanted = managed(contents(fresh))
 
     mine.update(**answers)
 
@@ -496,6 +497,46 @@ def test_a_retired_file_is_empty_and_an_edit_of_it_a_conflict(
     assert later.conflicts() == {edited}
     if new_name:
         assert after[edited.replace("logs.py", new_name)] == later.base[edited]
+
+
+@pytest.mark.parametrize("kind", KINDS[::2], ids=lambda kind: kind.name)
+def test_managed_files_are_updated_and_no_others(
+    kind: Kind, template: Template, project: NewProject, tmp_path: Path
+) -> None:
+    git(tmp_path, "clone", "-q", str(template.folder), str(tmp_path / "later"))
+    mine = project(kind, CURRENT)
+    later = Template(tmp_path / "later")
+    for source in (later.folder / "template").rglob("*"):
+        if source.is_file() and "yield" not in source.name and "answers" not in source.name:
+            source.write_text(source.read_text() + "# A fix.\n")
+    answers = (mine.folder / ANSWERS_FILE).read_text()
+    write(mine.folder, {ANSWERS_FILE: answers.replace(str(template.folder), str(later.folder))})
+    later.release(NEXT)
+    before = contents(mine.folder)
+
+    mine.update(NEXT)
+
+    after = contents(mine.folder)
+    changed = {name for name in after if before.get(name) != after[name]}
+    assert changed == {name for name in mine.base if name not in kind.own}
+    assert {name.split("/")[0] for name in changed} == {
+        "new": {
+            ".copier-answers.yml",
+            ".env.example",
+            ".github",
+            ".pre-commit-config.yaml",
+            "docs",
+            "honeycomb",
+            "order_intake",
+            "pyproject.toml",
+            "tests",
+        },
+        "package": {".copier-answers.yml", "docs", "honeycomb", "src", "tests"},
+    }[kind.name]
+    assert {name.split("/")[1] for name in changed if name.startswith("order_intake/")} <= {
+        "modal_app.py",
+        "observability",
+    }
 
 
 def test_a_new_question_is_answered_by_its_default(later: Project) -> None:

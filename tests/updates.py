@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import copier
 import yaml
-from jinja2 import Environment
 from pathspec import GitIgnoreSpec
 
 from hooks.release import Refused, releases, tag_releases
@@ -23,6 +22,22 @@ CURRENT: Final = "9999.0.0"
 ANSWERS_FILE: Final = ".copier-answers.yml"
 
 Files = dict[str, bytes]
+
+STARTED_ONCE: Final = (
+    "/.gitignore",
+    "/README.md",
+    "/PACKAGE/__init__.py",
+    "/PACKAGE/api",
+    "/PACKAGE/generation",
+    "/PACKAGE/providers",
+    "/PACKAGE/spec_sessions",
+    "/tests/*.py",
+    "/tests/api",
+    "/tests/generation",
+    "/tests/providers",
+    "/tests/spec_sessions",
+)
+"""Files of layout `new` that belong to the user from the first copy on."""
 
 
 def git(folder: Path, *arguments: str, check: bool = True) -> str:
@@ -69,20 +84,17 @@ class Template:
             vcs_ref=version if version == "HEAD" else f"v{version}",
         )
 
-    def managed(self, version: str, project: Files) -> Files:
-        """Those of the files of a fresh copy that an update to `version` brings."""
-        settings = yaml.safe_load(git(self.folder, "show", f"v{version}:copier.yml"))
-        answers = yaml.safe_load(project[ANSWERS_FILE])
-        patterns = [
-            line
-            for pattern in settings["_exclude"]
-            for line in Environment()
-            .from_string(pattern)
-            .render(answers, _copier_operation="update")
-            .splitlines()
-        ]
-        excluded = GitIgnoreSpec.from_lines(patterns)
-        return {name: text for name, text in project.items() if not excluded.match_file(name)}
+
+def managed(project: Files) -> Files:
+    """The files of a fresh copy that an update merges."""
+    answers = yaml.safe_load(project[ANSWERS_FILE])
+    if answers["layout"] == "existing":
+        return project
+    package = answers["package_name"]
+    started_once = GitIgnoreSpec.from_lines(
+        pattern.replace("PACKAGE", package) for pattern in STARTED_ONCE
+    )
+    return {name: text for name, text in project.items() if not started_once.match_file(name)}
 
 
 def clone(folder: Path) -> Template:
@@ -94,10 +106,9 @@ def clone(folder: Path) -> Template:
         raise AssertionError(
             f"Updates cannot be tested without this repository's history: {error}"
         ) from None
-    git(folder, "rm", "-rq", "copier.yml", "template", "CHANGELOG.md")
-    listed = git(
-        TEMPLATE, "ls-files", "-co", "--exclude-standard", "copier.yml", "template", "CHANGELOG.md"
-    )
+    rendered = ("copier.yml", "template", "hooks/questions", "CHANGELOG.md")
+    git(folder, "rm", "-rq", "--ignore-unmatch", *rendered)
+    listed = git(TEMPLATE, "ls-files", "-co", "--exclude-standard", *rendered)
     for name in listed.splitlines():
         if (TEMPLATE / name).exists():
             target = folder / name
