@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..interpreter import find_interpreter
 from .find import Creation
 from .project import Project
 
@@ -101,7 +102,7 @@ class Checked:
 
 def check(project: Project, app: Creation, module: str) -> Checked:
     """Asks the application once, in process. `module` is the observability package as it imports it."""
-    python = interpreter(project, app.path)
+    python = find_interpreter(project.root, app.path.parent)
     if python is None:
         return Checked(why_not="there is no environment (.venv) of the project's to run it in")
     if module.startswith("."):
@@ -134,23 +135,6 @@ def check(project: Project, app: Creation, module: str) -> Checked:
             return Checked(span=told["name"], attributes=told["attributes"])
     last = (done.stderr.strip().splitlines() or ["it ended without a word"])[-1]
     return Checked(why_not=last[:300])
-
-
-def interpreter(project: Project, server: Path) -> str | None:
-    """The project's own Python: the environment nearest to the server."""
-    for folder in (server.parent, *server.parent.parents):
-        for name in (".venv", "venv", "env"):
-            for program in ("bin/python", "Scripts/python.exe"):
-                path = project.root / folder / name / program
-                if path.exists():
-                    return str(path)
-    active = os.environ.get("VIRTUAL_ENV")
-    if active and Path(active).parent in (
-        project.root,
-        *(project.root / each for each in server.parents),
-    ):
-        return str(Path(active) / "bin/python")
-    return None
 
 
 def _root_and_name(project: Project, server: Path) -> tuple[Path, str]:

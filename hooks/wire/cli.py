@@ -12,7 +12,8 @@ from rich.markup import escape
 from rich.prompt import Confirm, Prompt
 from rich.syntax import Syntax
 
-from .check import check, interpreter
+from ..interpreter import find_interpreter
+from .check import check
 from .declared import declared_in, lets_in_old_python, newest_version
 from .dependencies import OLDEST, SDK, needed, too_old, unwire_dependencies, wire_dependencies
 from .find import Creation, find_app
@@ -65,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _show_check(console, project, app)
         plan = _plan(project, app, beside=options.beside)
         code = _finish(console, project, plan, options)
-        if not options.dry_run and code == 0 and interpreter(project, app.path):
+        if not options.dry_run and code == 0 and find_interpreter(project.root, app.path.parent):
             _show_check(console, project, app)
         return code
     except Refused as refused:

@@ -84,7 +84,7 @@ class Pipeline(SpanProcessor):
 
     def __init__(self, sink: Sink, keep: KeepRules | None = None) -> None:
         """`keep` is for a process that samples; without it every sampled span is sent at once."""
-        self._sink = sink
+        self.sink = sink
         self._raised = _RaisedBelow()
         self._sdk_calls = SDKCalls()
         self._has_lost_one = False
@@ -119,7 +119,7 @@ class Pipeline(SpanProcessor):
     def shutdown(self) -> None:
         """Decides what is under way as it is, and sends what is kept: the process ends."""
         self.decide_all()
-        self._sink.shutdown()
+        self.sink.shutdown()
 
     def decide_all(self) -> None:
         """Decides what is under way as it is, once calls that have ended have their price."""
@@ -130,7 +130,7 @@ class Pipeline(SpanProcessor):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         deadline = time.monotonic() + timeout_millis / 1000
         pricing.wait_until_loaded(timeout_millis / 1000)
-        return self._sink.flush(max(0.0, deadline - time.monotonic()))
+        return self.sink.flush(max(0.0, deadline - time.monotonic()))
 
     def _send(self, span: ReadableSpan, weight: int) -> None:
         try:
@@ -153,7 +153,7 @@ class Pipeline(SpanProcessor):
         if status.description:
             status = Status(status.status_code, status_without_values(status.description))
         events = [_without_values(event) for event in self._raised.events_of(span)]
-        self._sink.take(span, attributes, events, status)
+        self.sink.take(span, attributes, events, status)
 
 
 class _RaisedBelow:

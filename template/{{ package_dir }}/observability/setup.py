@@ -101,7 +101,21 @@ def _set_up(settings: Settings) -> None:
     _export(settings)
 
 
-def _export(settings: Settings) -> None:
+def ensure_pipeline(sink: Sink) -> Pipeline:
+    """Return the pipeline of this process. If there is none, start one that exports to `sink`."""
+    setup_observability()
+    with _lock:
+        if _pipeline is None:
+            _export(Settings.from_environment(), sink)
+        if _pipeline is None:
+            provider = type(trace.get_tracer_provider()).__name__
+            raise RuntimeError(
+                f"The tracer provider ({provider}) does not support span processors."
+            )
+        return _pipeline
+
+
+def _export(settings: Settings, sink: Sink | None = None) -> None:
     from .llm_sdks import instrument_llm_sdks
     from .modal_container import InvocationProcessor, is_container
     from .pipeline import Pipeline
@@ -134,7 +148,7 @@ def _export(settings: Settings) -> None:
     if is_container() and "modal" in sys.modules:
         provider.add_span_processor(InvocationProcessor())
     global _pipeline
-    _pipeline = Pipeline(_sink(settings, resource), keep)
+    _pipeline = Pipeline(sink or _sink(settings, resource), keep)
     provider.add_span_processor(_pipeline)
     atexit.register(_pipeline.shutdown)
     instrument_llm_sdks()
