@@ -30,8 +30,8 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from hooks.receiver import Receiver
-from tests.fake_modal import MODAL, Container, ControlPlane, Deployment
+from hooks.demo.receiver import Receiver
+from tests.fakes.modal import MODAL, Container, ControlPlane, Deployment
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 SERVE: Final = "    from bench_service.api.server import app as api\n"

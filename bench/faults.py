@@ -30,8 +30,8 @@ HERE: Final = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from tests.conftest import Workshop
-from tests.faulty_receiver import FAULTS, Fault, FaultyReceiver
-from tests.service import Service
+from tests.fakes.receiver import FAULTS, Fault, FaultyReceiver
+from tests.service.process import Service
 
 CONNECTIONS: Final = 2
 REQUESTS: Final = 100
@@ -106,7 +106,7 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         databases = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=DATABASES)))
         project = render(folder)
-        workshop = Workshop(folder / "venv")
+        workshop = Workshop(folder)
         workshop.install(project)
 
         @contextmanager

@@ -25,7 +25,7 @@ class _Entry(NamedTuple):
 _COMMANDS: Final = {
     "wire": _Entry("hooks.wire.cli:main", "Trace an existing service: edit its files."),
     "demo": _Entry(
-        "hooks.demo:main", "Render a service, send a prompt, show the trace.", "demo", False
+        "hooks.demo.show:main", "Render a service, send a prompt, show the trace.", "demo", False
     ),
     "release": _Entry("hooks.release:main", "Cut a release of the template (maintainers)."),
 }

@@ -1,1 +1,1 @@
-"""Renders the template, and runs what was rendered."""
+"""Tests of the template, of rendered projects and of the tools."""

@@ -1,15 +1,17 @@
-"""What tests share: the template, renderings of it, and one environment to run them in."""
+"""Renderings of the template and environments to run them in, shared by all workers of a run."""
 
+import hashlib
 import os
+import shutil
 import subprocess
+import tomllib
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import copier
 import pytest
+from filelock import FileLock
 from uv import find_uv_bin
 
 from .environments import NEWEST, OLDEST, Environment, environment
@@ -17,41 +19,65 @@ from .environments import NEWEST, OLDEST, Environment, environment
 TEMPLATE = Path(__file__).parents[1]
 UV = find_uv_bin()
 
-Render = Callable[..., Path]
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:12]
 
 
-@pytest.fixture(scope="session")
-def render(tmp_path_factory: pytest.TempPathFactory) -> Render:
-    """Renders the template with the given answers, without trust, into a folder named `folder`."""
+class Render:
+    """Renders the template without trust. Equal answers are rendered once per run, then copied."""
 
-    def rendered(folder: str = "order-intake", **answers: Any) -> Path:
-        destination = tmp_path_factory.mktemp("rendered") / folder
-        with warnings.catch_warnings():
-            # What is not committed yet is rendered too.
-            warnings.simplefilter("ignore", copier.errors.DirtyLocalWarning)
-            copier.run_copy(
-                str(TEMPLATE),
-                destination,
-                data=answers,
-                defaults=True,
-                unsafe=False,
-                quiet=True,
-                vcs_ref="HEAD",
-            )
+    def __init__(self, shared: Path, factory: pytest.TempPathFactory) -> None:
+        self._shared = shared
+        self._factory = factory
+
+    def __call__(self, folder: str = "order-intake", **answers: Any) -> Path:
+        """Return a new copy of the rendering with `answers`, in a folder named `folder`."""
+        kept = self._shared / f"rendering-{_digest(folder, sorted(answers.items()))}"
+        with FileLock(f"{kept}.lock"):
+            if not kept.exists():
+                _copy_template(kept.with_suffix(".unfinished") / folder, answers)
+                kept.with_suffix(".unfinished").rename(kept)
+        destination = self._factory.mktemp("rendered") / folder
+        shutil.copytree(kept / folder, destination, symlinks=True)
         return destination
 
-    return rendered
+    def anew(self, folder: str = "order-intake", **answers: Any) -> Path:
+        """Render again, even if there is a rendering with these answers."""
+        destination = self._factory.mktemp("rendered") / folder
+        _copy_template(destination, answers)
+        return destination
 
 
-@dataclass(frozen=True)
+def _copy_template(destination: Path, answers: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        # Uncommitted changes are rendered too.
+        warnings.simplefilter("ignore", copier.errors.DirtyLocalWarning)
+        copier.run_copy(
+            str(TEMPLATE),
+            destination,
+            data=answers,
+            defaults=True,
+            unsafe=False,
+            quiet=True,
+            vcs_ref="HEAD",
+        )
+
+
 class Workshop:
-    """An environment that rendered projects are installed into, one after the other."""
+    """Runs commands in a project, in the environment of the project that was installed last.
+
+    Projects with the same dependencies share an environment. Tests must not change it.
+    """
 
     environment: Path
 
+    def __init__(self, shared: Path) -> None:
+        self._shared = shared
+
     @property
     def variables(self) -> dict[str, str]:
-        """The variables of a process in it: the machine's, less what telemetry would read."""
+        """The variables of a process in it: the machine's, without those that telemetry reads."""
         own = ("ANTHROPIC_", "DATABASE_URL", "HONEYCOMB_", "MODAL_", "OTEL_", "PYTEST_", "VIRTUAL_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         return kept | {
@@ -59,15 +85,28 @@ class Workshop:
             "MYPY_CACHE_DIR": str(self.environment.parent / "mypy"),
         }
 
-    def install(self, project: Path, *instead: str) -> None:
-        """Installs what `project` depends on, then the requirements `instead` over it."""
-        self.run(project, UV, "sync", "--quiet")
-        if instead:
-            python = str(self.environment / "bin/python")
-            self.run(project, UV, "pip", "install", "--quiet", "--python", python, *instead)
+    def install(self, project: Path, *overrides: str) -> None:
+        """Install the dependencies of `project`, then the requirements `overrides` over them."""
+        settings = tomllib.loads((project / "pyproject.toml").read_text())
+        declared = settings["project"]["dependencies"], settings.get("dependency-groups")
+        folder = self._shared / f"environment-{_digest(declared, overrides)}"
+        self.environment = folder / "venv"
+        lock = folder / f"{settings['project']['name']}.lock"
+        with FileLock(f"{folder}.lock"):
+            if not (folder / "complete").exists():
+                self.run(project, UV, "sync", "--quiet")
+                if overrides:
+                    python = str(self.environment / "bin/python")
+                    self.run(project, UV, "pip", "install", "-q", "--python", python, *overrides)
+                (folder / "complete").touch()
+            elif lock.exists():
+                shutil.copy(lock, project / "uv.lock")
+            else:
+                self.run(project, UV, "lock", "--quiet")
+            shutil.copy(project / "uv.lock", lock)
 
     def run(self, project: Path, *command: str, **variables: str) -> str:
-        """Runs `command` in `project`; the test fails with what it printed where it fails."""
+        """Run `command` in `project` and return its output. A failure fails the test."""
         done = subprocess.run(
             command,
             cwd=project,
@@ -80,21 +119,37 @@ class Workshop:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
         return done.stdout
 
-    def tool(self, project: Path, name: str, *arguments: str) -> str:
-        """Runs an installed command, such as `ruff`."""
-        return self.run(project, str(self.environment / "bin" / name), *arguments)
+    def python(self, project: Path, program: str, *arguments: str, **variables: str) -> str:
+        """Run the source text `program` with the environment's Python."""
+        return self.tool(project, "python", "-c", program, *arguments, **variables)
+
+    def tool(self, project: Path, name: str, *arguments: str, **variables: str) -> str:
+        """Run an installed command, such as `ruff`."""
+        return self.run(project, str(self.environment / "bin" / name), *arguments, **variables)
 
 
 @pytest.fixture(scope="session")
-def workshop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workshop]:
-    yield Workshop(tmp_path_factory.mktemp("environment") / "venv")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers of this run share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
-def oldest(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return environment(tmp_path_factory.getbasetemp().parent, "oldest", OLDEST)
+def render(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> Render:
+    return Render(shared, tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
-def newest(tmp_path_factory: pytest.TempPathFactory) -> Environment:
-    return environment(tmp_path_factory.getbasetemp().parent, "newest", NEWEST)
+def workshop(shared: Path) -> Workshop:
+    return Workshop(shared)
+
+
+@pytest.fixture(scope="session")
+def oldest(shared: Path) -> Environment:
+    return environment(shared, "oldest", OLDEST)
+
+
+@pytest.fixture(scope="session")
+def newest(shared: Path) -> Environment:
+    return environment(shared, "newest", NEWEST)

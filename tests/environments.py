@@ -1,4 +1,4 @@
-"""Environments at the two ends of what the module runs on, made once for all processes of a run."""
+"""Environments with the oldest and the newest packages that the module supports."""
 
 import os
 import subprocess
@@ -17,7 +17,7 @@ OLDEST: Final = (
     "opentelemetry-proto==1.27.*",
     "opentelemetry-sdk==1.27.*",
     "pytest",
-    # The instrumentation of that time imports pkg_resources.
+    # This version of the instrumentation imports pkg_resources.
     "setuptools<81",
     "sqlalchemy==1.4.*",
 )
@@ -41,7 +41,7 @@ NEWEST: Final = (
 
 @dataclass(frozen=True)
 class Environment:
-    """A Python with packages of its own."""
+    """A virtual environment."""
 
     folder: Path
 
@@ -52,7 +52,7 @@ class Environment:
     def run(
         self, project: Path, *arguments: str, variables: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Runs its Python in `project`, with none of the machine's telemetry."""
+        """Run its Python in `project`, without the machine's telemetry variables."""
         own = ("ANTHROPIC_", "HONEYCOMB_", "MODAL_", "OPENAI_", "OTEL_", "PYTEST_", "VIRTUAL_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         return subprocess.run(
@@ -68,7 +68,7 @@ class Environment:
 
 
 def environment(base: Path, name: str, requirements: tuple[str, ...]) -> Environment:
-    """The environment `name`, in the folder that the run's processes share."""
+    """Return the environment `name` in `base`, and create it if it does not exist."""
     folder = base / f"environment-{name}"
     with FileLock(f"{folder}.lock"):
         made = folder / "made"

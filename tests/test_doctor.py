@@ -15,13 +15,13 @@ import grpc
 import pytest
 import trustme
 
-from hooks.receiver import Receiver
+from hooks.demo.receiver import Receiver
 
 from .commands import Commands, Result
 from .conftest import Render, Workshop
 from .fake_honeycomb import CONFIGURATION_KEY, INGEST_KEY, FakeHoneycomb, Key
-from .faulty_receiver import FaultyReceiver
-from .service import free_port
+from .fakes.receiver import FaultyReceiver
+from .service.process import free_port
 
 OTHER_KEY: Final = INGEST_KEY[:-1] + "z"
 FREE: Final = f"http://127.0.0.1:{free_port()}"
@@ -295,7 +295,7 @@ def test_a_key_of_the_other_region_is_told(commands: Commands, honeycomb: FakeHo
         ("black hole", "does not answer (TimeoutError"),
         ("302", "is not Honeycomb's API: it answers 302"),
         ("garbage", "does not answer (BadStatusLine"),
-        (None, "is not Honeycomb's API: it answers 200"),
+        ("200 for any path", "is not Honeycomb's API: it answers 200"),
     ],
 )
 def test_what_is_not_honeycomb_is_told(commands: Commands, fault: str, found: str) -> None:

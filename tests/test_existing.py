@@ -9,11 +9,11 @@ import copier
 import pytest
 import yaml
 
-from hooks.receiver import Receiver
+from hooks.demo.receiver import Receiver
 
 from .conftest import TEMPLATE
 from .environments import Environment
-from .llm_apis import LLMAPIs
+from .fakes.llm import LLMAPIs
 from .test_answers import copier as copier_command
 from .updates import git, write
 

@@ -114,7 +114,7 @@ def test_two_renderings_with_the_same_answers_are_the_same(render: Render) -> No
             if path.name != ".copier-answers.yml"
         }
 
-    assert contents(render()) == contents(render())
+    assert contents(render()) == contents(render.anew())
 
 
 def test_only_files_with_jinja_in_them_are_named_so() -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks.receiver import Receiver
+from hooks.demo.receiver import Receiver
 
 from ..environments import Environment
 from ..test_existing import SERVER, add_observability

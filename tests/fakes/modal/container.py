@@ -1,4 +1,4 @@
-"""Modal's side of a container: a deployed function on its uploaded files, asked over HTTP."""
+"""Modal's side of a container: a deployed function with its uploaded files, served over HTTP."""
 
 import json
 import os
@@ -21,23 +21,23 @@ from urllib.request import Request
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 
-from ..service import asked
+from ...service.process import PATIENCE, send
 from .control_plane import SUCCESS, Context, Deployment, Servicer, serve
 
 Stop = Literal["scale-down", "SIGINT", "SIGTERM"]
-# A web function's answer, or that it has none.
+# A message of a web function's response; None ends it.
 _Message = api_pb2.Asgi | None
 
 
 class Container(Servicer):
     """Serves `deployment` at `url` while the block runs, in Modal's own container entrypoint.
 
-    The environment `python` is the image; of the project, it has the uploaded files alone.
+    The environment of `python` is the image; of the project, it has only the uploaded files.
     """
 
     url: str
     failures: list[str]
-    """What the container said went wrong with it as a whole: its import, start-up or end."""
+    """Errors of the container as a whole that it reported: in its import, start-up or exit."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Container(Servicer):
         restored_from: str | None = None,
         **variables: str,
     ) -> None:
-        """`restored_from` is the task in which the memory snapshot was taken that this starts from."""
+        """`restored_from` is the task whose memory snapshot this container starts from."""
         self._deployment = deployment
         self._python = python
         self._task_id = task_id
@@ -80,7 +80,7 @@ class Container(Servicer):
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )
-        threading.Thread(target=self._wait_for_its_end, daemon=True).start()
+        threading.Thread(target=self._wait_for_exit, daemon=True).start()
         return self
 
     def __exit__(
@@ -96,40 +96,37 @@ class Container(Servicer):
         self._folder.cleanup()
 
     def get(self, path: str) -> tuple[int, Any]:
-        """The status and the JSON of the answer."""
-        return asked(Request(self.url + path))
+        """Return the status and the JSON of the response."""
+        return send(Request(self.url + path))
 
     def post(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         headers = {"content-type": "application/json"}
-        return asked(Request(self.url + path, json.dumps(body).encode(), headers))
+        return send(Request(self.url + path, json.dumps(body).encode(), headers))
 
-    def stop(self, how: Stop = "scale-down") -> float:
-        """Stops the container and tells how many seconds that took. Preemption is a SIGINT."""
-        before = time.monotonic()
+    def stop(self, how: Stop = "scale-down") -> None:
+        """Stop the container. Preemption is a SIGINT."""
         if how == "scale-down":
             self._inputs.put(api_pb2.FunctionGetInputsItem(kill_switch=True))
         else:
             self._process.send_signal(signal.Signals[how])
         try:
-            # Modal kills it then.
-            self._process.wait(timeout=30)
+            self._process.wait(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             self._process.kill()
             raise AssertionError(f"The container did not stop.\n{self.log()}") from None
         self.exit_code = self._process.wait()
-        return time.monotonic() - before
 
     def cpu_seconds(self) -> float:
-        """What it has used so far, all its threads together."""
+        """Return the CPU time of all its threads so far."""
         times = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
 
     def log(self) -> str:
-        """What it has printed so far."""
+        """Return the output so far."""
         self._log.seek(0)
         return self._log.read().decode()
 
-    def _wait_for_its_end(self) -> None:
+    def _wait_for_exit(self) -> None:
         self._process.wait()
         self._is_over.set()
         for answer in list(self._answers.values()):
@@ -169,7 +166,7 @@ class Container(Servicer):
             "PYTHONPATH": str(root / "root"),
             **dict(pair.split("=", 1) for pairs in recipe for pair in pairs),
             **deployment.variables,
-            # These are Modal's own.
+            # Modal sets these.
             "MODAL_CLOUD_PROVIDER": "CLOUD_PROVIDER_OCI",
             "MODAL_CONTAINER_ARGUMENTS_PATH": str(root / "arguments"),
             "MODAL_ENVIRONMENT": deployment.environment,
@@ -183,7 +180,7 @@ class Container(Servicer):
             **self._variables,
         }
 
-    # What the container asks of Modal
+    # Calls from the container to Modal
 
     def ClientHello(self, request: Any, context: Context) -> Any:
         return api_pb2.ClientHelloResponse()
@@ -216,7 +213,7 @@ class Container(Servicer):
     ) -> Iterator[api_pb2.DataChunk]:
         if request.last_index == 0:
             yield self._requests[request.function_call_id]
-        # What ends would be asked for again at once.
+        # The container would repeat a call that ends.
         while context.is_active() and not self._is_over.wait(0.05):
             pass
 
@@ -239,10 +236,10 @@ class Container(Servicer):
             self.failures.append(request.result.exception)
         return Empty()
 
-    # What Modal's router asks of the container
+    # Requests from Modal's router to the container
 
     def call(self, number: int, scope: dict[str, Any], body: bytes) -> Queue[_Message]:
-        """Hands a request to the container; its messages come in the queue, and at its end None."""
+        """Send a request to the container. Its messages come in the queue, followed by None."""
         call_id, input_id = f"fc-{number}", f"in-{number}"
         request = api_pb2.Asgi(http_request=api_pb2.Asgi.HttpRequest(body=body))
         self._requests[call_id] = api_pb2.DataChunk(
@@ -263,7 +260,7 @@ class Container(Servicer):
 
 
 class _Gateway:
-    """What `*.modal.run` is: HTTP in, a web function's messages out."""
+    """`*.modal.run`: translates HTTP to the messages of a web function."""
 
     def __init__(self, container: Container) -> None:
         numbers = count(1)
@@ -271,7 +268,7 @@ class _Gateway:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 path, _, query = self.path.partition("?")
-                # The fields that Modal's router sends: no server, no root_path.
+                # The fields that Modal's router sends; it omits server and root_path.
                 scope = {
                     "type": "http",
                     "http_version": "1.1",

@@ -1,4 +1,4 @@
-"""One trace as a tree in the terminal: what ran when, for how long, and what it cost."""
+"""Draw one trace as a tree in the terminal: a waterfall with durations, tokens and cost."""
 
 from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
-from .receiver import Span
+from .otlp import Span
 
 _HEADINGS: Final = ("time", "tokens", "cost")
 _GAP: Final = "  "
@@ -16,10 +16,10 @@ _MOST_ERROR_LINES: Final = 3
 
 
 def trace_tree(spans: Sequence[Span]) -> RenderableType:
-    """`spans`, of one trace, as a tree with a waterfall, tokens and cost, and a line of totals.
+    """Draw `spans` of one trace as a tree: a waterfall, tokens, cost and a line of totals.
 
     Fits the width, the colours and the characters of the console that prints it. A span whose
-    parent is not among `spans` is drawn as a root of its own.
+    parent is not among `spans` is drawn as another root.
     """
     return _TraceTree(spans) if spans else Text("No spans.")
 
@@ -57,8 +57,8 @@ class _TraceTree:
         axis = _Axis(self._spans, grid.bar_width, glyphs)
 
         yield grid.line(Text("span"), Text(), _HEADINGS, style="dim")
-        for branch, name, told, detail in zip(branches, names, figures, details, strict=True):
-            yield grid.line(name, axis.bar(branch.span), told, detail)
+        for branch, name, columns, detail in zip(branches, names, figures, details, strict=True):
+            yield grid.line(name, axis.bar(branch.span), columns, detail)
             if branch.error:
                 below = options.max_width - len(branch.guide_below)
                 error = Text(branch.error, style="red").wrap(console, max(below, 20))
@@ -81,18 +81,18 @@ class _Grid:
         width: int,
     ) -> None:
         self._name_width = min(max(name.cell_len for name in names), max(2 * width // 5, 16))
-        # A column in which no span has anything is left out.
+        # A column that is empty for every span is left out.
         self._figure_widths = [
             max(len(figure) for figure in (heading, *column)) if any(column) else 0
             for heading, column in zip(_HEADINGS, zip(*figures, strict=True), strict=True)
         ]
         detail_width = max(len(detail) for detail in details)
-        taken = self._name_width + sum(
+        used = self._name_width + sum(
             len(_GAP) + column for column in (*self._figure_widths, detail_width) if column
         )
-        room = min(width - taken - len(_GAP), _WIDEST_BAR)
+        room = min(width - used - len(_GAP), _WIDEST_BAR)
         self.bar_width = room if room >= _NARROWEST_BAR else 0
-        self.width = min(taken + (len(_GAP) + self.bar_width if self.bar_width else 0), width)
+        self.width = min(used + (len(_GAP) + self.bar_width if self.bar_width else 0), width)
 
     def line(
         self,
@@ -124,7 +124,7 @@ class _Grid:
 
 
 class _Axis:
-    """The time of the trace, from left to right in `width` cells."""
+    """The time axis of the trace, `width` cells wide."""
 
     def __init__(self, spans: Sequence[Span], width: int, glyphs: _Glyphs) -> None:
         self._start = min(span.start for span in spans)
@@ -133,7 +133,7 @@ class _Axis:
         self._glyphs = glyphs
 
     def bar(self, span: Span) -> Text:
-        """When `span` ran, to half a cell and at least half a cell long."""
+        """Draw the time of `span` to half a cell, and at least half a cell long."""
         begin = min(round((span.start - self._start) * self._scale), self._halves - 1)
         end = max(round((span.end - self._start) * self._scale), begin + 1)
         cells = {
@@ -154,14 +154,14 @@ class _Axis:
 class _Branch(NamedTuple):
     span: Span
     guide: str
-    """What leads to the span's name."""
+    """The lines of the tree before the name of the span."""
     guide_below: str
-    """What leads on from it, on further lines about the span."""
+    """The lines of the tree before further text about the span."""
     error: str | None
 
 
 def _branches(spans: Sequence[Span], glyphs: _Glyphs) -> Iterator[_Branch]:
-    """`spans` from top to bottom: each before its children, and those by their start."""
+    """Yield `spans` from top to bottom: a span before its children, those by start time."""
     ids = {span.span_id for span in spans}
     children: dict[str | None, list[Span]] = {}
     for span in sorted(spans, key=lambda span: span.start):
@@ -181,7 +181,7 @@ def _branches(spans: Sequence[Span], glyphs: _Glyphs) -> Iterator[_Branch]:
 
 
 def _error(span: Span, children: Sequence[Span]) -> str | None:
-    """What went wrong in `span`, unless one of its children tells."""
+    """Return the error of `span`, unless one of its children shows it."""
     for event in span.events:
         if event.name == "exception":
             kind = str(event.attributes.get("exception.type", "")).rpartition(".")[2]
@@ -201,7 +201,7 @@ def _name(branch: _Branch, glyphs: _Glyphs) -> Text:
 
 
 def _figures(spans: Sequence[Span], glyphs: _Glyphs) -> tuple[str, ...]:
-    """Duration, tokens and cost of `spans` together; empty where they have none."""
+    """Format the duration, tokens and cost of `spans` together; empty if they have none."""
     duration = max(span.end for span in spans) - min(span.start for span in spans)
     sent = _sum(spans, "llm.input_tokens")
     received = _sum(spans, "llm.output_tokens")
@@ -229,7 +229,7 @@ def _duration(nanoseconds: int) -> str:
 
 
 def _detail(span: Span) -> str:
-    """The status of a request, the model of an LLM call, the database of a query."""
+    """Return the status of a request, the model of an LLM call or the database of a query."""
     names = ["llm.model", "db.system.name"]
     if span.kind == "server":
         names.insert(0, "http.response.status_code")
@@ -249,5 +249,5 @@ def _style(span: Span) -> str:
 
 
 def _printable(text: str) -> str:
-    """`text` on one line, without characters that steer a terminal."""
+    """Put `text` on one line, without control characters."""
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())

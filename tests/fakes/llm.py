@@ -1,4 +1,4 @@
-"""Stand-ins for Anthropic's and OpenAI's APIs on 127.0.0.1, which answer each call with its usage."""
+"""Fakes of Anthropic's and OpenAI's APIs on 127.0.0.1, which respond with text and usage."""
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 
 class LLMAPIs:
-    """Both APIs while the block runs."""
+    """Serves both APIs at `url` while the block runs."""
 
     def __init__(self) -> None:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)

@@ -17,14 +17,14 @@ import grpc
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2, api_pb2_grpc
 
-# What a container and who deploys has, of the version whose protocol is spoken here.
+# The version whose protocol this module implements, for containers and for deploying.
 MODAL: Final = f"modal=={version('modal')}"
 BUILDER: Final = "2026.10"
 SUCCESS: Final = api_pb2.GenericResult.GENERIC_STATUS_SUCCESS
 Context = grpc.ServicerContext
 
 if TYPE_CHECKING:
-    # Its stub takes all of its 285 calls for abstract.
+    # In its stub, all of its 285 calls are abstract.
     Servicer = object
 else:
     Servicer = api_pb2_grpc.ModalClientServicer
@@ -32,27 +32,27 @@ else:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What one `modal deploy` or `modal serve` of an app with one function has made."""
+    """The result of one `modal deploy` or `modal serve` of an app with one function."""
 
     app_name: str
-    """Empty for `modal serve`, whose app ends with the command."""
+    """Empty for `modal serve`, as its app ends with the command."""
     app_id: str
     environment: str
     function_id: str
     function: api_pb2.Function
     metadata: api_pb2.FunctionHandleMetadata
     dockerfile: list[str]
-    """The image's recipe, from its base on."""
+    """The image's recipe, beginning with its base."""
     context: Mapping[str, bytes]
-    """The files that the recipe copies."""
+    """The files that the recipe copies into the image."""
     files: Mapping[str, bytes]
-    """The files that a container has besides, by their paths."""
+    """Other files of a container, by their paths."""
     variables: Mapping[str, str]
-    """What a container's secrets set."""
+    """The variables that a container's secrets set."""
 
 
 class ControlPlane(Servicer):
-    """Listens at `url` while the block runs. A call that is not here is refused as unknown."""
+    """Listens at `url` while the block runs. Calls that are not implemented here are rejected."""
 
     url: str
 
@@ -87,7 +87,7 @@ class ControlPlane(Servicer):
     def modal(
         self, python: Path, project: Path, *arguments: str, **variables: str
     ) -> subprocess.CompletedProcess[str]:
-        """Runs the real `modal` with these arguments in `project`; what it printed is in stdout."""
+        """Run the real `modal` with these arguments in `project`. Its output is in stdout."""
         with tempfile.TemporaryDirectory() as home:
             return subprocess.run(
                 [python, "-m", "modal", *arguments],
@@ -96,7 +96,7 @@ class ControlPlane(Servicer):
                     "PATH": os.environ["PATH"],
                     "HOME": home,
                     "TERM": "dumb",
-                    # A table is as wide as the terminal.
+                    # Tables are as wide as the terminal.
                     "COLUMNS": "200",
                     "MODAL_SERVER_URL": self.url,
                     "MODAL_TOKEN_ID": "ak-test",
@@ -104,12 +104,12 @@ class ControlPlane(Servicer):
                     **variables,
                 },
                 check=False,
-                # Enter, where it asks for that.
+                # Confirms a prompt.
                 input="\n",
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=120,
+                timeout=300,
             )
 
     def _id(self, kind: str) -> str:
@@ -230,7 +230,7 @@ class ControlPlane(Servicer):
         self, request: api_pb2.FunctionPrecreateRequest, context: Context
     ) -> api_pb2.FunctionPrecreateResponse:
         function_id = self._id("fu")
-        # As Modal names it: the environment and, while `modal serve` runs, a suffix are in the URL.
+        # Like Modal: the URL contains the environment and, for `modal serve`, a suffix.
         environment = "" if self._environment == "main" else f"-{self._environment}"
         suffix = request.webhook_config.ephemeral_suffix or "dev"
         suffix = "" if self._is_deployed[request.app_id] else f"-{suffix}"
@@ -295,8 +295,8 @@ class ControlPlane(Servicer):
 
 
 def serve(servicer: Any) -> tuple[str, grpc.Server]:
-    """Where `servicer` listens, and its server."""
-    # A container waits in some of its calls.
+    """Start a server for `servicer`. Return its URL and the server."""
+    # Some calls of a container block.
     server = grpc.server(ThreadPoolExecutor(max_workers=64))
     api_pb2_grpc.add_ModalClientServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")

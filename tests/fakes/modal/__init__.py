@@ -1,8 +1,8 @@
-"""Modal without an account: its own client and container runtime, against a server on 127.0.0.1.
+"""Modal without an account: its real client and container runtime, against a server on 127.0.0.1.
 
 Real: the `modal` command, the image's recipe, the choice of files, the container's entrypoint with its
 ASGI wrapper, lifespan, signals and snapshot hooks. Not real: images are not built, requests are not
-routed, and a memory snapshot is not taken, as the process that asks for one goes on in its place.
+routed, and memory snapshots are not created: the process that requests one continues instead.
 """
 
 from .container import Container

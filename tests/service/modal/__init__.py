@@ -1,0 +1,1 @@
+"""The service on Modal: deployed by the real client, served by the real container runtime."""
