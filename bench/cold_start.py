@@ -1,6 +1,6 @@
 """What a container on Modal needs until it answers: with telemetry, without, and with the guide's.
 
-    uv run python -m bench.cold_start [--quick] [--json FILE]
+    uv run bench/cold_start.py [--quick] [--json FILE]
 
 Modal's own container runtime serves the deployed files in an environment that the image's recipe
 makes, bytecode compiled, against a server on this machine. Each round starts all variants, in
@@ -35,7 +35,7 @@ from tests.fakes.modal import MODAL, Container, ControlPlane, Deployment
 
 REPOSITORY: Final = Path(__file__).resolve().parents[1]
 SERVE: Final = "    from bench_service.api.server import app as api\n"
-# Bare application, and the guide set up in it as it is written; see telemetry/guide.py.
+# Bare application, and the guide set up in it as it is written; see service/telemetry/guide.py.
 GUIDE: Final = """
     import anthropic
     import guide
@@ -190,7 +190,7 @@ def _uv(*arguments: str | Path, **variables: str) -> None:
 def _of(deployment: Deployment, variant: Variant) -> Deployment:
     app = "/root/bench_service/modal_app.py"
     served = deployment.files[app].decode().replace(SERVE, variant.serve.lstrip("\n"))
-    guide = (REPOSITORY / "bench/telemetry/guide.py").read_text()
+    guide = (REPOSITORY / "bench/service/telemetry/guide.py").read_text()
     return replace(
         deployment,
         files={

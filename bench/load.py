@@ -1,8 +1,8 @@
-"""Asks the service, from a process of its own, and tells how long each answer took.
+"""Send requests to the service from a separate process and print the latency of each.
 
-    python load.py PORT CONNECTIONS REQUESTS
+    python -m bench.load PORT CONNECTIONS REQUESTS
 
-Each connection is kept open and sends its next request when the last one is answered. Prints
+Each connection is kept open and sends its next request when the previous one is answered. Prints
 one line of JSON.
 """
 
@@ -33,7 +33,7 @@ def _ask(port: int, requests: int) -> list[float]:
             response.read()
             took.append(time.perf_counter() - began)
             if response.status != HTTPStatus.CREATED:
-                raise SystemExit(f"The service answered {response.status}.")
+                raise SystemExit(f"The service responded with {response.status}.")
     return took
 
 

@@ -1,114 +1,64 @@
-# /// script
-# requires-python = ">=3.11"
-# dependencies = [
-#     "copier>=9.19.1,<10",
-#     "grpcio>=1.76",
-#     "opentelemetry-proto>=1.43,<2",
-#     "rich>=14",
-# ]
-# ///
-"""What telemetry costs a service: the rendered module beside the guide, logfire and nothing.
+"""Measure what telemetry costs a service: the rendered module next to the guide and logfire.
 
-    uv run bench/overhead.py [--quick] [--json FILE]
+    uv run bench/overhead.py [--quick] [--json FILE] [--template TEMPLATE]
 
-One application (app.py) runs with each of them in turn, in an environment of its own, traced to a
-receiver on this machine. Each round measures all of them, in another order than the one before;
-what one of them adds is its difference to the bare application in the same round.
+One application (service/app.py) is served with each of them in turn, in separate environments, and
+exports to a receiver on this machine. Each round measures all of them, in a different order each
+time. The cost of a variant is its difference to the bare application in the same round.
 """
 
 import argparse
-import json
-import os
-import platform
-import shutil
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-HERE: Final = Path(__file__).resolve().parent
-PROJECT: Final = "bench-service"
-CONNECTIONS: Final = 2
-WARM_UP_REQUESTS: Final = 400
-
-_SERVICE: Final = ("fastapi", "uvicorn", "sqlalchemy[asyncio]>=2.1,<3")
-_GUIDE: Final = (
-    "opentelemetry-api",
-    "opentelemetry-sdk",
-    "opentelemetry-exporter-otlp-proto-grpc",
-    "opentelemetry-instrumentation-fastapi",
-    "opentelemetry-instrumentation-httpx",
-    "opentelemetry-instrumentation-sqlalchemy",
-    # What the guide's service has through its LLM SDK.
-    "httpx",
-)
-# Variables that would lead the processes measured here elsewhere, or cost them time.
-_FOREIGN: Final = ("HONEYCOMB_", "LOGFIRE_", "MODAL_", "OTEL_", "PYTHON", "VIRTUAL_ENV")
-_NAMED: Final = ("fastapi", "logfire", "opentelemetry-sdk", "sqlalchemy", "starlette", "uvicorn")
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A way of tracing the application."""
-
-    name: str
-    module: str
-    """Of the package `telemetry`."""
-    packages: tuple[str, ...] = ()
-    """Beside those of the application; of the rendered module, its project names them."""
-    variables: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def is_ours(self) -> bool:
-        return self.module == "module"
-
-
-BARE: Final = Variant("bare", "bare")
-GUIDE: Final = Variant("guide", "guide", _GUIDE)
-MODULE: Final = Variant("module", "module")
-SAMPLED: Final = Variant("module, 1 in 10", "module", variables={"HONEYCOMB_SAMPLE_RATE": "10"})
-VARIANTS: Final = (
+from bench.environments import (
     BARE,
     GUIDE,
-    Variant("logfire", "with_logfire", ("logfire[fastapi,sqlalchemy]",)),
+    LOGFIRE,
     MODULE,
+    ROOT,
     SAMPLED,
+    Environments,
+    Variant,
 )
+from bench.process import Process
+from bench.report import conditions, describe, new_console, save
+
+VARIANTS: Final = (BARE, GUIDE, LOGFIRE, MODULE, SAMPLED)
+CONNECTIONS: Final = 2
+WARM_UP_REQUESTS: Final = 400
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One variant in one round. Times are in seconds, of one request where nothing else is said."""
+    """One variant in one round. Times are in seconds, per request unless noted."""
 
     start_cpu: float
-    """Of importing everything and setting up, in a fresh process with compiled bytecode."""
+    """Of importing everything and setting up, in a new process with compiled bytecode."""
     start_wall: float
     first_trace_cpu: float
-    """Of the process from its begin until its first request is answered and sent: this has what
-    a variant puts off until it is needed."""
+    """Of the process until its first request is answered and exported, deferred work included."""
     cpu: float
-    """Of all threads, until everything is sent."""
+    """Of all threads, until every span is exported."""
     p50: float
     p99: float
     events: float
     """As Honeycomb bills them: spans, their events and their links."""
     wire_bytes: float
-    """Everything that the receiver gets over TCP: headers, framing, body."""
+    """Everything that the receiver reads from TCP: headers, framing, body."""
     unpacked_bytes: float
     memory_mb: float
     """Resident after the load."""
@@ -120,26 +70,24 @@ Value = Callable[[Measured, Measured, Measured], float]
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table; `value` gets the variant's, the bare and the guide's measurement."""
+    """A line of the table; `value` is computed from a variant, the bare one and the guide."""
 
     title: str
     value: Value
     places: int = 0
     target: str = ""
     bare: bool = True
-    """Whether it says something of the bare application."""
-    traced: bool = True
+    """Applies to the bare application too."""
 
 
 ROWS: Final = (
-    Row("CPU a request, µs", lambda this, bare, guide: this.cpu * 1e6, traced=False),
+    Row("CPU a request, µs", lambda this, bare, guide: this.cpu * 1e6),
     Row(
         "CPU added a request, µs", lambda this, bare, guide: (this.cpu - bare.cpu) * 1e6, bare=False
     ),
     Row(
         "  in % of the guide's",
         lambda this, bare, guide: 100 * (this.cpu - bare.cpu) / (guide.cpu - bare.cpu),
-        target="≤ 50; 1 in 10: ≤ 25",
         bare=False,
     ),
     Row("p50 of a request, ms", lambda this, bare, guide: this.p50 * 1e3, places=2),
@@ -178,157 +126,33 @@ ROWS: Final = (
 )
 
 
-class Process:
-    """A Python process that is asked by lines on its stdin and answers each with a line of JSON."""
-
-    def __init__(
-        self, python: Path, *arguments: str, variables: Mapping[str, str] | None = None
-    ) -> None:
-        self._command = [str(python), *arguments]
-        self._variables = variables or {}
-
-    def __enter__(self) -> Self:
-        self._errors = tempfile.TemporaryFile("w+")
-        self._popen = subprocess.Popen(
-            self._command,
-            cwd=HERE,
-            env={**_environment(), **self._variables},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._errors,
-            text=True,
-        )
-        self.started: dict[str, Any] = self._read()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._popen.terminate()
-        try:
-            self._popen.communicate(timeout=20)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.communicate()
-        self._errors.close()
-
-    def ask(self, line: str) -> dict[str, float]:
-        assert self._popen.stdin is not None
-        print(line, file=self._popen.stdin, flush=True)
-        return self._read()
-
-    def _read(self) -> dict[str, Any]:
-        assert self._popen.stdout is not None
-        line = self._popen.stdout.readline()
-        if not line:
-            self._errors.seek(0)
-            raise SystemExit(f"{' '.join(self._command)} has ended:\n{self._errors.read()}")
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-
-class Bench:
-    """The environments of all variants in `folder`, and a receiver that runs."""
-
-    def __init__(self, folder: Path, receiver: Process, requests: int) -> None:
-        self._folder = folder
-        self._receiver = receiver
-        self._requests = requests
-        ports = receiver.started
-        self._variables = {
-            "RECEIVER_HTTP": f"http://127.0.0.1:{ports['http']}",
-            "RECEIVER_GRPC": f"http://127.0.0.1:{ports['grpc']}",
-            # Of the rendered module; nobody else has a package of its name.
-            "PYTHONPATH": str(folder / PROJECT),
-        }
-
-    def make_environment(self, variant: Variant) -> dict[str, str]:
-        """Installs what `variant` needs and returns the versions of it that the report names."""
-        python = self._python(variant)
-        if not python.exists():
-            _uv("venv", "--python", sys.executable, str(self._folder / variant.module))
-            project = ["-r", str(self._folder / PROJECT / "pyproject.toml")]
-            _uv(
-                "pip",
-                "install",
-                "--compile-bytecode",
-                f"--python={python}",
-                *_SERVICE,
-                *variant.packages,
-                *(project if variant.is_ours else ()),
-            )
-        listed = json.loads(_uv("pip", "list", "--format=json", f"--python={python}"))
-        versions = {package["name"]: package["version"] for package in listed}
-        return {name: versions[name] for name in _NAMED if name in versions}
-
-    def measure(self, variant: Variant) -> Measured:
-        port = _free_port()
-        with Process(
-            self._python(variant),
-            "app.py",
-            variant.module,
-            str(port),
-            variables={**self._variables, **variant.variables},
-        ) as service:
-            _wait_until_listening(port)
-            self._load(port, connections=1, requests=1)
-            first_trace = service.ask("flush")
-            self._load(port, CONNECTIONS, WARM_UP_REQUESTS)
-            before = service.ask("flush")
-            self._receiver.ask("tell")
-            latencies = self._load(port, CONNECTIONS, self._requests)
-            after = service.ask("flush")
-            received = self._receiver.ask("tell")
-        percentiles = statistics.quantiles(latencies, n=100)
-        requests = len(latencies)
-        return Measured(
-            start_cpu=service.started["cpu_seconds"],
-            start_wall=service.started["wall_seconds"],
-            first_trace_cpu=first_trace["cpu_seconds"],
-            cpu=(after["cpu_seconds"] - before["cpu_seconds"]) / requests,
-            p50=percentiles[49],
-            p99=percentiles[98],
-            events=received["events"] / requests,
-            wire_bytes=received["wire_bytes"] / requests,
-            unpacked_bytes=received["unpacked_bytes"] / requests,
-            memory_mb=after["memory_mb"],
-        )
-
-    def _python(self, variant: Variant) -> Path:
-        return self._folder / variant.module / "bin" / "python"
-
-    def _load(self, port: int, connections: int, requests: int) -> list[float]:
-        """Seconds that each of the requests took."""
-        with Process(
-            Path(sys.executable), "load.py", *map(str, (port, connections, requests))
-        ) as load:
-            latencies: list[float] = load.started["seconds"]
-            return latencies
-
-
 def main() -> None:
     options = _options()
-    # Wide enough for the table where nobody looks at a terminal.
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console = new_console()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="overhead-")))
-        _render(options.template, folder / PROJECT)
-        receiver = stack.enter_context(Process(Path(sys.executable), "receiver.py"))
-        bench = Bench(folder, receiver, options.requests)
+        receiver = stack.enter_context(Process(sys.executable, "bench.receiver"))
         versions = {}
-        with console.status("Making an environment for each variant"):
+        with console.status("Making the environments"):
+            environments = Environments(folder, options.template)
             for variant in VARIANTS:
-                versions[variant.name] = bench.make_environment(variant)
-                # Not measured: whatever happens once on a machine.
-                bench.measure(variant)
-        rounds = _measure_rounds(bench, options.rounds, console)
+                versions[variant.name] = environments.make(variant)
+                # Discarded: includes one-time work such as compiling bytecode.
+                _measure(environments, variant, receiver, options.requests)
+        rounds: Rounds = []
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task("Measuring", total=options.rounds * len(VARIANTS))
+            for number in range(options.rounds):
+                measured = {}
+                first = number % len(VARIANTS)
+                for variant in VARIANTS[first:] + VARIANTS[:first]:
+                    measured[variant.name] = _measure(
+                        environments, variant, receiver, options.requests
+                    )
+                    progress.advance(task)
+                rounds.append(measured)
     report = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
+        **conditions(),
         "rounds": len(rounds),
         "requests_a_round": options.requests,
         "connections": CONNECTIONS,
@@ -336,23 +160,23 @@ def main() -> None:
         "summary": _summary(rounds),
         "measured": [{name: asdict(one) for name, one in each.items()} for each in rounds],
     }
-    console.print(_table(report))
-    console.print(_notes(report))
-    if options.json:
-        options.json.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    _print(console, report)
+    save(report, options.json)
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds, of fewer requests")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="fewer rounds of fewer requests")
     parser.add_argument("--rounds", type=int, help="how often each variant is measured")
-    parser.add_argument("--requests", type=int, help="how many requests a measurement takes")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the numbers go besides")
+    parser.add_argument("--requests", type=int, help="requests per measurement")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save the numbers to FILE")
     parser.add_argument(
         "--template",
-        default=str(HERE.parent),
-        help="the template whose module is measured, a folder or a git URL; by default this one, "
-        "with what is changed in it",
+        default=str(ROOT),
+        help="folder or git URL of the template; by default this checkout, uncommitted changes "
+        "included",
     )
     options = parser.parse_args()
     options.rounds = options.rounds or (3 if options.quick else 9)
@@ -360,22 +184,52 @@ def _options() -> argparse.Namespace:
     return options
 
 
-def _measure_rounds(bench: Bench, count: int, console: Console) -> Rounds:
-    rounds: Rounds = []
-    with Progress(console=console, transient=True) as progress:
-        task = progress.add_task("Measuring", total=count * len(VARIANTS))
-        for number in range(count):
-            measured = {}
-            first = number % len(VARIANTS)
-            for variant in VARIANTS[first:] + VARIANTS[:first]:
-                measured[variant.name] = bench.measure(variant)
-                progress.advance(task)
-            rounds.append(measured)
-    return rounds
+def _measure(
+    environments: Environments, variant: Variant, receiver: Process, requests: int
+) -> Measured:
+    port = _free_port()
+    with Process(
+        environments.python(variant),
+        "bench.service.serve",
+        variant.module,
+        str(port),
+        variables=environments.variables(variant, receiver.started),
+    ) as service:
+        _wait_until_listening(port)
+        _load(port, connections=1, requests=1)
+        first_trace = service.ask("flush")
+        _load(port, CONNECTIONS, WARM_UP_REQUESTS)
+        before = service.ask("flush")
+        receiver.ask("count")
+        latencies = _load(port, CONNECTIONS, requests)
+        after = service.ask("flush")
+        received = receiver.ask("count")
+    percentiles = statistics.quantiles(latencies, n=100)
+    answered = len(latencies)
+    return Measured(
+        start_cpu=service.started["cpu_seconds"],
+        start_wall=service.started["wall_seconds"],
+        first_trace_cpu=first_trace["cpu_seconds"],
+        cpu=(after["cpu_seconds"] - before["cpu_seconds"]) / answered,
+        p50=percentiles[49],
+        p99=percentiles[98],
+        events=received["events"] / answered,
+        wire_bytes=received["wire_bytes"] / answered,
+        unpacked_bytes=received["unpacked_bytes"] / answered,
+        memory_mb=after["memory_mb"],
+    )
+
+
+def _load(port: int, connections: int, requests: int) -> list[float]:
+    """Send `requests` and return the latency of each, in seconds."""
+    arguments = map(str, (port, connections, requests))
+    with Process(sys.executable, "bench.load", *arguments) as load:
+        latencies: list[float] = load.started["seconds"]
+        return latencies
 
 
 def _summary(rounds: Rounds) -> dict[str, dict[str, dict[str, float]]]:
-    """Of each row and variant, the median over the rounds, and the quartiles around it."""
+    """Median and quartiles over the rounds, by row and variant."""
     return {
         row.title.strip(): {
             variant.name: _quartiles(
@@ -398,7 +252,7 @@ def _quartiles(values: list[float]) -> dict[str, float]:
     return {"median": median, "first_quartile": low, "third_quartile": high}
 
 
-def _table(report: Mapping[str, Any]) -> Table:
+def _print(console: Console, report: Mapping[str, Any]) -> None:
     table = Table(box=box.MARKDOWN)
     table.add_column("", no_wrap=True)
     for variant in VARIANTS:
@@ -406,12 +260,15 @@ def _table(report: Mapping[str, Any]) -> Table:
     table.add_column("target", no_wrap=True)
     for row in ROWS:
         values = report["summary"][row.title.strip()]
-        table.add_row(
-            row.title,
-            *(_cell(values.get(variant.name), row.places) for variant in VARIANTS),
-            row.target,
-        )
-    return table
+        cells = (_cell(values.get(variant.name), row.places) for variant in VARIANTS)
+        table.add_row(row.title, *cells, row.target)
+    console.print(table)
+    console.print(
+        f"\nMedians of {report['rounds']} rounds of {report['requests_a_round']:,} requests over"
+        f" {report['connections']} connections, ± half of the interquartile range.\n"
+        "The guide exports over gRPC without compression, as written; logfire and the module over"
+        f" HTTP.\n{describe(report, report['versions'].values())}"
+    )
 
 
 def _cell(value: Mapping[str, float] | None, places: int) -> str:
@@ -419,51 +276,6 @@ def _cell(value: Mapping[str, float] | None, places: int) -> str:
         return ""
     spread = (value["third_quartile"] - value["first_quartile"]) / 2
     return f"{value['median']:,.{places}f} ± {spread:,.{places}f}"
-
-
-def _notes(report: Mapping[str, Any]) -> str:
-    used: dict[str, str] = {}
-    for versions in report["versions"].values():
-        used |= versions
-    packages = ", ".join(f"{name} {version}" for name, version in sorted(used.items()))
-    return (
-        f"\nMedians of {report['rounds']} rounds of {report['requests_a_round']:,} requests over"
-        f" {report['connections']} connections, ± half of the distance between the quartiles.\n"
-        "The guide sends by gRPC, uncompressed, as it says; logfire and the module by HTTP.\n"
-        f"{report['date']}, {report['machine']}, Python {report['python']}, {packages}.\n"
-    )
-
-
-def _render(template: str, folder: Path) -> None:
-    import copier
-    from copier.errors import DirtyLocalWarning
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DirtyLocalWarning)
-        copier.run_copy(
-            template,
-            folder,
-            data={"project_name": PROJECT},
-            defaults=True,
-            vcs_ref="HEAD",
-            quiet=True,
-        )
-
-
-def _uv(*arguments: str) -> str:
-    uv = os.environ.get("UV") or shutil.which("uv") or "uv"
-    done = subprocess.run(
-        [uv, *arguments], env=_environment(), capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise SystemExit(f"uv {' '.join(arguments)} has failed:\n{done.stderr}")
-    return done.stdout
-
-
-def _environment() -> dict[str, str]:
-    return {
-        name: value for name, value in os.environ.items() if not name.upper().startswith(_FOREIGN)
-    }
 
 
 def _free_port() -> int:

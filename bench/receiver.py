@@ -1,10 +1,10 @@
-"""A receiver of spans that answers at once, as a process of its own: OTLP over HTTP and over gRPC.
+"""An OTLP receiver in a separate process, over HTTP and over gRPC, that responds immediately.
 
-    python receiver.py
+    python -m bench.receiver
 
-Its first line on stdout says where it listens. Each line on stdin is answered by one of JSON with
-what came since the last one. What came is only unpacked and counted then, so that doing so does not
-compete with the service that is measured.
+The first line on stdout is JSON with its ports. Each line on stdin is answered with one line: the
+counts since the previous one. Bodies are decompressed and decoded only then, so that this does not
+compete with the measured service.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
 
 
 class Received:
-    """What came since it was last told."""
+    """Everything received since the last call of `count`."""
 
     def __init__(self) -> None:
         self.bytes_on_the_wire = 0
@@ -33,7 +33,7 @@ class Received:
     def add(self, body: bytes, *, compressed: bool = False) -> None:
         self._bodies.append((body, compressed))
 
-    def tell(self) -> dict[str, float]:
+    def count(self) -> dict[str, float]:
         bodies, self._bodies = self._bodies, []
         on_the_wire, self.bytes_on_the_wire = self.bytes_on_the_wire, 0
         unpacked = [gzip.decompress(body) if packed else body for body, packed in bodies]
@@ -86,7 +86,7 @@ def _serve_grpc(received: Received) -> int:
     )
     port: int = server.add_insecure_port("127.0.0.1:0")
     server.start()
-    # Kept, as a server that is collected stops.
+    # A garbage-collected server stops.
     _servers.append(server)
     return port
 
@@ -95,9 +95,9 @@ _servers: list[grpc.Server] = []
 
 
 async def _relay(port: int, count: Callable[[int], None]) -> int:
-    """Passes connections on to `port` and counts each byte that comes, whatever the protocol."""
+    """Forward connections to `port` and count each byte received, whatever the protocol."""
 
-    async def pass_on(
+    async def forward(
         source: asyncio.StreamReader, target: asyncio.StreamWriter, counted: bool
     ) -> None:
         try:
@@ -114,7 +114,7 @@ async def _relay(port: int, count: Callable[[int], None]) -> int:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         other_reader, other_writer = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(
-            pass_on(reader, other_writer, True), pass_on(other_reader, writer, False)
+            forward(reader, other_writer, True), forward(other_reader, writer, False)
         )
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
@@ -134,7 +134,7 @@ async def main() -> None:
     }
     print(json.dumps(ports), flush=True)
     while await asyncio.to_thread(sys.stdin.readline):
-        print(json.dumps(received.tell()), flush=True)
+        print(json.dumps(received.count()), flush=True)
 
 
 if __name__ == "__main__":

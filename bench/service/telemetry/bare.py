@@ -1,4 +1,4 @@
-"""No telemetry at all: what the others are compared with."""
+"""No telemetry at all: the control."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

@@ -1,4 +1,4 @@
-"""The observability module that the template renders, with the settings of the environment."""
+"""The rendered observability module, configured by the environment."""
 
 import os
 from typing import Any
@@ -27,9 +27,10 @@ def llm_call(provider: str, model: str) -> Any:
     return observability.llm_call(provider, model, temperature=1.0)
 
 
-def record_usage(call: observability.LLMCall, usage: Usage) -> None:
+def record_usage(call: Any, usage: Usage) -> None:
     call.record_usage(usage)
 
 
 def flush() -> None:
-    observability.flush()
+    # Long enough for a process that runs under valgrind.
+    observability.flush(60)

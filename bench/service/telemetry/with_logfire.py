@@ -1,4 +1,4 @@
-"""Logfire's SDK, which exports traces to any receiver of OTLP; metrics and the console are off."""
+"""Logfire's SDK, exporting traces over OTLP; metrics and console output are off."""
 
 import os
 from typing import Any
@@ -19,7 +19,7 @@ def set_up() -> None:
 
 def instrument(app: FastAPI, engine: Engine) -> None:
     logfire.instrument_fastapi(app)
-    # As for the guide: its instrumentation says nothing on SQLAlchemy 2.1 otherwise.
+    # As for the guide: otherwise the instrumentation does nothing on SQLAlchemy 2.1.
     logfire.instrument_sqlalchemy(engine, skip_dep_check=True)
 
 

@@ -1,33 +1,19 @@
-"""The service that is measured: one POST that makes six spans, traced in one of several ways.
+"""The measured application: one POST that makes six spans, traced in one of several ways.
 
-    python app.py VARIANT PORT
-
-`VARIANT` is a module of `telemetry`. The model answers at once and the database is SQLite in
-memory, so that nothing is waited for. Each line on stdin is answered by one on stdout, of JSON:
-`flush` after everything that was traced is sent, `measure` with what this process has used so far.
+The model answers immediately and the database is SQLite in memory, so nothing waits.
 """
 
-import time
-
-_began = time.perf_counter()
-_cpu_before = time.process_time()
-
 import itertools
-import json
-import resource
-import sys
 import uuid
-from pathlib import Path
-from threading import Thread
 
-# Services use it, and instrumentation imports it: it is not what tracing adds to start-up.
+# Services use it, and instrumentation imports it: not a part of what tracing adds to start-up.
 import sqlalchemy.ext.asyncio  # noqa: F401
-import uvicorn
 from fastapi import FastAPI
 from pydantic import BaseModel
 from sqlalchemy import Column, MetaData, String, Table, Text, create_engine
 from sqlalchemy.pool import StaticPool
-from telemetry import Telemetry, Usage, telemetry
+
+from bench.service.telemetry import Telemetry, Usage
 
 PROVIDER = "anthropic"
 MODEL = "claude-sonnet-4-6"
@@ -39,20 +25,20 @@ _sessions = Table(
 
 
 class SessionRequest(BaseModel):
-    """What a client sends."""
+    """The body of a request."""
 
     prompt: str
 
 
 class SessionResponse(BaseModel):
-    """What a client gets."""
+    """The body of a response."""
 
     id: str
     code: str
 
 
 class Service:
-    """The application and what it works with."""
+    """The application, and the database that it writes to."""
 
     def __init__(self, traced_by: Telemetry) -> None:
         self._telemetry = traced_by
@@ -89,7 +75,7 @@ class Service:
             "ir.generate", {"ir.provider": PROVIDER, "ir.model": MODEL}
         ) as span:
             with self._telemetry.llm_call(PROVIDER, MODEL) as call:
-                # Calls differ: as good as no two have the same tokens and so the same cost.
+                # Token counts differ from call to call, so that no cost can be cached.
                 number = next(self._calls)
                 usage = Usage(200 + number * 37 % 997, 100 + number * 91 % 2999)
                 self._telemetry.record_usage(call, usage)
@@ -107,44 +93,3 @@ class Service:
             span.set_attribute("code.success", True)
             span.set_attribute("code.lines", code.count("\n"))
             return code
-
-
-def _measured() -> dict[str, float]:
-    return {"cpu_seconds": time.process_time(), "memory_mb": _memory_mb()}
-
-
-def _memory_mb() -> float:
-    """Resident now; on systems that do not tell, the most there was."""
-    statm = Path("/proc/self/statm")
-    if statm.exists():
-        return int(statm.read_text().split()[1]) * resource.getpagesize() / 1e6
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak / 1e3
-
-
-def _say(values: dict[str, float]) -> None:
-    print(json.dumps(values), flush=True)
-
-
-def _answer(traced_by: Telemetry) -> None:
-    for line in sys.stdin:
-        if line.strip() == "flush":
-            traced_by.flush()
-        _say(_measured())
-
-
-def main() -> None:
-    variant, port = sys.argv[1:]
-    traced_by = telemetry(variant)
-    app = Service(traced_by).app
-    started = {
-        "cpu_seconds": time.process_time() - _cpu_before,
-        "wall_seconds": time.perf_counter() - _began,
-    }
-    _say(started)
-    Thread(target=_answer, args=[traced_by], daemon=True).start()
-    uvicorn.run(app, host="127.0.0.1", port=int(port), log_level="warning")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
-"""The quick start guide that this project comes from, with as little mended as makes it run.
+"""The quick start guide that this project started from, with the fewest fixes that make it run.
 
-Mended: HTTPXInstrumentor is named HTTPXClientInstrumentor, SQLAlchemyInstrumentor is called at all
-(and told to accept SQLAlchemy 2.1), the endpoint is the receiver's. Everything else, gRPC without
-compression included, is what the guide says.
+Fixed: HTTPXInstrumentor is named HTTPXClientInstrumentor, SQLAlchemyInstrumentor is called at all
+(and accepts SQLAlchemy 2.1), the endpoint is the receiver's. Everything else is as in the guide,
+gRPC without compression included.
 """
 
 import os
@@ -48,7 +48,7 @@ def instrument(app: FastAPI, engine: Engine) -> None:
 
 
 def span(name: str, attributes: dict[str, Any]) -> Any:
-    # Records exceptions and sets the status by itself; the guide does both a second time by hand.
+    # Records exceptions and sets the status; the guide does both again by hand.
     return tracer.start_as_current_span(name, attributes=attributes)
 
 
