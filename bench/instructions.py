@@ -38,7 +38,7 @@ from bench.environments import (
     clean_environment,
 )
 from bench.process import Process
-from bench.report import conditions, describe, new_console, save
+from bench.report import check_limits, conditions, describe, new_console, save
 
 VARIANTS: Final = (BARE, GUIDE, MODULE, SAMPLED)
 WARM_UP_REQUESTS: Final = 100
@@ -164,8 +164,7 @@ def main() -> None:
     console.print(f"\nInstructions, by callgrind, of {REQUESTS} requests of {SPANS} spans each.")
     console.print(describe(report, versions.values()))
     save(report, options.json)
-    if exceeded:
-        raise SystemExit("\n".join(["Limits exceeded:", *exceeded]))
+    check_limits(exceeded)
 
 
 def _options() -> argparse.Namespace:

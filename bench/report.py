@@ -4,7 +4,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,3 +36,9 @@ def save(report: Mapping[str, Any], file: Path | None) -> None:
     """Write `report` to `file`, if there is one."""
     if file:
         file.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+
+
+def check_limits(exceeded: Sequence[str]) -> None:
+    """Raise SystemExit, with status 1, if a limit is exceeded."""
+    if exceeded:
+        raise SystemExit("\n".join(["", "Limits exceeded:", *exceeded]))
