@@ -240,7 +240,13 @@ def test_shutdown_does_not_wait_again_for_spans_that_a_flush_could_not_export(
     project: Path, workshop: Workshop
 ) -> None:
     with FaultyReceiver("black hole") as receiver:
-        printed = workshop.python(project, SHUTDOWN, OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
+        printed = workshop.python(
+            project,
+            SHUTDOWN,
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+            # A failed export would end the second wait.
+            OTEL_EXPORTER_OTLP_TIMEOUT="600",
+        )
 
     # The flush, which waits three seconds, is the control: a second wait would be longer.
     assert printed.splitlines()[-1] == "True"
