@@ -9,6 +9,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import Empty, Queue
+from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Self
 from urllib.error import HTTPError, URLError
@@ -120,6 +122,7 @@ class Program:
         self._project = project
         self._variables = workshop.variables | variables
         self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read until the end of the test
+        self._lines: Queue[str] = Queue()
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -131,6 +134,8 @@ class Program:
             stderr=self._log,
             text=True,
         )
+        self._reader = Thread(target=self._read, daemon=True)
+        self._reader.start()
         return self
 
     def __exit__(
@@ -141,14 +146,22 @@ class Program:
     ) -> None:
         if kind is not None:
             self._process.kill()
-        self._process.communicate()
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=PATIENCE)
+        self._reader.join()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line.strip())
 
     def step(self) -> str:
         """Return the next line that the program prints, once it has."""
-        assert self._process.stdout is not None
-        line: str = self._process.stdout.readline().strip()
-        assert line, self.log()
-        return line
+        try:
+            return self._lines.get(timeout=PATIENCE)
+        except Empty:
+            raise AssertionError(f"The program printed nothing more.\n{self.log()}") from None
 
     def go_on(self, text: str = "") -> None:
         """Let the program's next input() return."""
