@@ -1,1 +1,1 @@
-"""`wire`: the edits that an existing repository's own files need, shown first and then made."""
+"""`copier-honeycomb wire`: edit an existing repository's files so that its requests are traced."""

@@ -1,4 +1,4 @@
-"""What is done, what is right already, and what is left to the user: found out first, then done."""
+"""A plan: edits that are computed first and written together, and steps left to the user."""
 
 import difflib
 import os
@@ -6,46 +6,67 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from .project import Project
-from .source import Refused
+from .source import EditRefused
+
+
+class Edit(NamedTuple):
+    """An edit of one file."""
+
+    path: Path
+    verb: Literal["add", "remove"]
+    objects: str
+    """The text that is added or removed, such as `instrument_app(app)`."""
+
+
+class Step(NamedTuple):
+    """A step for the user, with a command to run or a snippet to paste."""
+
+    text: str
+    snippet: str = ""
 
 
 @dataclass
 class Plan:
-    """Edits by file, and what there is to say."""
+    """Edits by file, and notes for the user."""
 
     project: Project
-    """As it is once the edits so far are made."""
+    """The repository with the edits so far."""
     contents: dict[Path, bytes] = field(default_factory=dict)
-    changed: list[str] = field(default_factory=list)
-    right: list[str] = field(default_factory=list)
-    todo: list[tuple[str, str]] = field(default_factory=list)
-    """What the user does, and what to paste."""
-    shown: list[tuple[str, str]] = field(default_factory=list)
-    """What the user may do besides, and an example."""
+    edits: list[Edit] = field(default_factory=list)
+    done: list[str] = field(default_factory=list)
+    """Descriptions of parts that need no edit."""
+    notes: list[str] = field(default_factory=list)
+    todo: list[Step] = field(default_factory=list)
+    """Steps that the user has to complete."""
+    examples: list[Step] = field(default_factory=list)
+    """LLM calls of the service, with optional snippets."""
     failed: bool = False
-    """Whether the requests are not traced after all."""
+    """True if requests are not traced after the edits."""
 
-    def edit(self, path: Path, content: bytes, what: str) -> None:
+    def edit(
+        self, path: Path, content: bytes, verb: Literal["add", "remove"], objects: str
+    ) -> None:
         self.project = self.project.having(path, content)
         self.contents[path] = content
-        self.changed.append(what)
+        self.edits.append(Edit(path, verb, objects))
 
     def attempt(self, step: Callable[[], None]) -> bool:
-        """Runs `step`. One that cannot be done is left to the user, and the others go on."""
+        """Run `step`; if it fails, leave it to the user and return False."""
         try:
             step()
-        except Refused as refused:
-            self.todo.append((str(refused), refused.snippet))
+        except EditRefused as refused:
+            self.todo.append(Step(str(refused), refused.snippet))
             return False
-        except Exception as error:  # noqa: BLE001 - the other steps go on
-            self.todo.append((f"A step failed ({type(error).__name__}: {error}).", ""))
+        except Exception as error:  # noqa: BLE001 - the other steps still run
+            self.todo.append(Step(f"A step failed ({type(error).__name__}: {error})."))
             return False
         return True
 
     def diff(self) -> str:
-        """The unified diff of all edits."""
+        """Return the unified diff of all edits."""
         parts: list[str] = []
         for path, content in self.contents.items():
             before = (self.project.root / path).read_bytes()
@@ -58,7 +79,7 @@ class Plan:
         return "".join(line if line.endswith("\n") else f"{line}\n" for line in parts)
 
     def write(self) -> None:
-        """Writes every file, or none: where one fails, those before it are as they were."""
+        """Write every file. If one cannot be written, restore the others and raise OSError."""
         written: list[tuple[Path, bytes]] = []
         try:
             for name, content in self.contents.items():

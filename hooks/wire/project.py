@@ -1,4 +1,4 @@
-"""The repository that is wired: its files, and what the template recorded about it."""
+"""The repository to wire: its files and its Copier answers."""
 
 import subprocess
 from dataclasses import dataclass, field
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from .source import Refused, Source
+from .source import EditRefused, Source
 
-# Folders that hold no server of the user's.
-_ASIDE = {
+# Folders that do not contain the service.
+_EXCLUDED_FOLDERS = {
     "build", "dist", "docs", "docs_src", "env", "example", "examples", "migrations",
     "node_modules", "notebooks", "scripts", "site-packages", "test", "tests", "venv",
 }  # fmt: skip
@@ -18,28 +18,28 @@ _ASIDE = {
 
 @dataclass
 class Project:
-    """A repository with the observability module in it."""
+    """A repository that contains the observability module."""
 
     root: Path
     _contents: dict[Path, bytes] = field(default_factory=dict)
-    _sources: dict[Path, Source | Refused] = field(default_factory=dict)
+    _sources: dict[Path, Source | EditRefused] = field(default_factory=dict)
 
     @cached_property
     def answers(self) -> dict[str, str]:
-        """What the template was answered. Raises Refused where it is not there."""
+        """The recorded answers to the template's questions. Raises EditRefused if there are none."""
         for path in sorted(self.root.glob(".copier-answers*.yml")):
             try:
                 answers = yaml.safe_load(path.read_text())
             except (yaml.YAMLError, ValueError):
-                raise Refused(
-                    f"{path.name} is no YAML that can be read: mend it, as where a conflict is in it."
+                raise EditRefused(
+                    f"{path.name} is not valid YAML. Resolve merge conflicts in it, if any."
                 ) from None
             if isinstance(answers, dict) and "honeycomb_region" in answers:
                 return answers
         if not self.root.is_dir():
-            raise Refused(f"There is no folder {self.root}.")
-        raise Refused(
-            f"{self.root} does not have the observability module yet: run `copier copy` first."
+            raise EditRefused(f"{self.root} is not a folder.")
+        raise EditRefused(
+            f"{self.root} does not contain the observability module yet. Run `copier copy` first."
         )
 
     @property
@@ -53,12 +53,12 @@ class Project:
 
     @property
     def module_dir(self) -> Path:
-        """The observability package, relative to the root."""
+        """The folder of the observability package, relative to the root."""
         return self.package_dir / "observability"
 
     @property
     def module(self) -> str:
-        """The observability package as Python imports it."""
+        """The import name of the observability package."""
         return f"{self.import_name}.observability".lstrip(".")
 
     @property
@@ -67,7 +67,7 @@ class Project:
 
     @cached_property
     def files(self) -> list[Path]:
-        """Files relative to the root; in a git repository, those that git does not ignore."""
+        """Files relative to the root; in a Git repository, without ignored files."""
         listed = subprocess.run(
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
             cwd=self.root,
@@ -87,42 +87,52 @@ class Project:
 
     @cached_property
     def modules(self) -> list[Path]:
-        """The user's own Python files that may be part of the service."""
+        """Python files that may belong to the service, without tests and the module itself."""
         return [
             name
             for name in self.files
             if name.suffix == ".py"
             and not name.is_relative_to(self.module_dir)
-            and not _ASIDE & set(name.parts[:-1])
+            and not _EXCLUDED_FOLDERS & set(name.parts[:-1])
             and not name.name.startswith("test_")
             and name.name != "conftest.py"
         ]
 
     def text(self, name: Path) -> str:
-        """The file's text, as well as it can be read."""
+        """Return the file's text; undecodable bytes are replaced."""
         return self.content(name).decode(errors="replace")
 
     def content(self, name: Path) -> bytes:
-        """The file's bytes, read once."""
+        """Return the file's bytes. They are read once."""
         if name not in self._contents:
             self._contents[name] = (self.root / name).read_bytes()
         return self._contents[name]
 
     def source(self, name: Path) -> Source:
-        """The file parsed, relative to the root. Raises Refused where it does not parse."""
+        """Return the parsed file. Raises EditRefused if it does not parse."""
         if name not in self._sources:
             try:
                 self._sources[name] = Source(name, self.content(name))
-            except Refused as refused:
+            except EditRefused as refused:
                 self._sources[name] = refused
         found = self._sources[name]
-        if isinstance(found, Refused):
+        if isinstance(found, EditRefused):
             raise found
         return found
 
+    def sources_containing(self, *needles: bytes) -> list[Source]:
+        """Return the parsed files of `containing`, without files that do not parse."""
+        sources = []
+        for name in self.containing(*needles):
+            try:
+                sources.append(self.source(name))
+            except EditRefused:
+                continue
+        return sources
+
     def having(self, name: Path, content: bytes) -> "Project":
-        """The same repository with `content` in the file `name`. Raises Refused where it does not
-        parse."""
+        """Return this repository with `content` in the file `name`. Raises EditRefused if it does
+        not parse."""
         other = Project(self.root)
         other.__dict__.update(self.__dict__)
         other._contents = {**self._contents, name: content}
@@ -132,13 +142,13 @@ class Project:
         return other
 
     def containing(self, *needles: bytes) -> list[Path]:
-        """Of `modules`, those with one of `needles` in them."""
+        """Return the files of `modules` that contain one of `needles`."""
         return [
             name for name in self.modules if any(needle in self.content(name) for needle in needles)
         ]
 
     def texts(self, *patterns: str) -> list[tuple[Path, str]]:
-        """Files whose names match, with their text."""
+        """Return the files with matching names, and their text."""
         return [
             (name, self.text(name))
             for name in self.files

@@ -1,4 +1,4 @@
-"""The two lines that trace the requests of an application: an import, and a call after it is made."""
+"""Add the two lines that trace an application's requests: an import, and a call of instrument_app."""
 
 import re
 from collections.abc import Sequence
@@ -8,61 +8,63 @@ from pathlib import Path
 import libcst as cst
 import libcst.matchers as m
 
-from .find import Creation, creations, enclosing, subclasses_of
+from .app_calls import AppCall, app_calls, enclosing, fastapi_subclasses
 from .imports import import_line, module_for
 from .project import Project
-from .source import Insertion, Refused, Source
+from .source import BOM, EditRefused, Insertion, Source
 
 FUNCTION = "instrument_app"
 _ALIAS = "instrument_honeycomb_app"
 
 
 @dataclass(frozen=True)
-class ServerLines:
-    """What is there, or goes there."""
+class WiredServer:
+    """The server's file with both lines."""
 
     path: Path
-    app: Creation
+    app: AppCall
     content: bytes
-    """The file with both lines in it; as it is where they are there already."""
-    is_there: bool
+    is_unchanged: bool
+    """True if both lines were there before."""
 
 
-def wire_server(project: Project, app: Creation) -> ServerLines:
-    """The server's file with both lines. Raises Refused, with what to paste, where it dares not."""
+def wire_server(project: Project, app: AppCall) -> WiredServer:
+    """Return the server's file with both lines. Raises EditRefused, with a snippet to paste, if the
+    edit would not be safe."""
     source = project.source(app.path)
-    module = module_for(project, source, app.path)
-    if app.why_not:
-        raise Refused(
-            f"{app.path}:{app.line} makes the application, but {app.why_not}: put these lines in yourself.",
+    module = module_for(project, source)
+    if app.obstacle:
+        raise EditRefused(
+            f"{app.path}:{app.line} creates the application, but {app.obstacle}. Add these lines:",
             snippet(module, app.name or "app", in_expression=not app.name),
         )
     if has_call(source):
-        return ServerLines(app.path, app, source.content, is_there=True)
+        return WiredServer(app.path, app, source.content, is_unchanged=True)
     try:
-        return ServerLines(app.path, app, _with_lines(project, source, app, module), is_there=False)
-    except Refused as refused:
-        raise Refused(str(refused), refused.snippet or snippet(module, app.name)) from None
+        content = _with_lines(project, source, app, module)
+    except EditRefused as refused:
+        raise EditRefused(str(refused), refused.snippet or snippet(module, app.name)) from None
+    return WiredServer(app.path, app, content, is_unchanged=False)
 
 
 def snippet(module: str, name: str, *, in_expression: bool = False) -> str:
-    """Both lines, for a user to paste."""
+    """Return both lines, to paste."""
     lines = [f"from {module} import {FUNCTION}", ""]
     if in_expression:
-        lines += ["app = FastAPI(...)", f"{FUNCTION}(app)  # before anything else is done with it"]
+        lines += ["app = FastAPI(...)", f"{FUNCTION}(app)  # before any other use"]
     else:
         lines += [f"{FUNCTION}({name})  # right after {name} = FastAPI(...)"]
     return "\n".join(lines)
 
 
 def has_call(source: Source) -> bool:
-    """Whether the file traces an application with the module already."""
+    """Return True if the file calls the module's `instrument_app`."""
     local = _imported_as(source)
     return local is not None and bool(m.findall(source.module, m.Call(func=m.Name(local))))
 
 
 def _imported_as(source: Source) -> str | None:
-    found = _our_import(source)
+    found = _module_import(source)
     if found is None:
         return None
     node = found.body[0]
@@ -73,7 +75,8 @@ def _imported_as(source: Source) -> str | None:
     return None
 
 
-def _our_import(source: Source) -> cst.SimpleStatementLine | None:
+def _module_import(source: Source) -> cst.SimpleStatementLine | None:
+    """Return the statement that imports `instrument_app` from the module."""
     for statement in m.findall(source.module, m.SimpleStatementLine(body=[m.ImportFrom()])):
         assert isinstance(statement, cst.SimpleStatementLine)
         node = statement.body[0]
@@ -87,18 +90,18 @@ def _our_import(source: Source) -> cst.SimpleStatementLine | None:
     return None
 
 
-def _with_lines(project: Project, source: Source, app: Creation, module: str) -> bytes:
-    taken = {
+def _with_lines(project: Project, source: Source, app: AppCall, module: str) -> bytes:
+    used_names = {
         node.value
         for node in m.findall(source.module, m.Name())
-        if isinstance(node, cst.Name) and not _is_part_of_another(source, node)
+        if isinstance(node, cst.Name) and not _is_attribute_or_keyword(source, node)
     }
     imported, local = FUNCTION, FUNCTION
-    if FUNCTION in taken:
-        if _ALIAS in taken:
-            raise Refused(
-                f"{app.path} uses the names {FUNCTION} and {_ALIAS} for something else: put these lines"
-                " in yourself, with another name.",
+    if FUNCTION in used_names:
+        if _ALIAS in used_names:
+            raise EditRefused(
+                f"{app.path} already uses the names {FUNCTION} and {_ALIAS}. Add these lines with"
+                " another name:",
                 snippet(module, app.name),
             )
         imported, local = f"{FUNCTION} as {_ALIAS}", _ALIAS
@@ -115,40 +118,40 @@ def _with_lines(project: Project, source: Source, app: Creation, module: str) ->
     return source.with_insertions(insertions)
 
 
-def _is_part_of_another(source: Source, node: cst.Name) -> bool:
-    """Whether it is no name of this scope, but that of an attribute or of an argument."""
+def _is_attribute_or_keyword(source: Source, node: cst.Name) -> bool:
+    """Return True if `node` names an attribute or a keyword argument, not a variable."""
     parent = source.parents.get(node)
     return (isinstance(parent, cst.Attribute) and parent.attr is node) or (
         isinstance(parent, cst.Arg) and parent.keyword is node
     )
 
 
-def _local_import(source: Source, app: Creation) -> cst.CSTNode | None:
-    """The import of FastAPI in the function that `app` is made in, where it is there."""
+def _local_import(source: Source, app: AppCall) -> cst.CSTNode | None:
+    """Return the import of FastAPI in the function that creates `app`, if there is one."""
     function = enclosing(source, app.call, cst.FunctionDef)
     while function is not None:
         for node in m.findall(function, m.ImportFrom() | m.Import()):
-            names = source.code(node)
-            if re.search(r"\bfastapi\b", names):
+            if re.search(r"\bfastapi\b", source.code(node)):
                 return enclosing(source, node, cst.SimpleStatementLine)
         function = enclosing(source, function, cst.FunctionDef)
     return None
 
 
-def _calls(project: Project, source: Source, app: Creation, local: str) -> list[Insertion]:
+def _calls(project: Project, source: Source, app: AppCall, local: str) -> list[Insertion]:
+    """Insert a call below each statement that creates the application."""
     same = [
         each
-        for each in creations(source, _subclasses(project))
+        for each in app_calls(source, fastapi_subclasses(project))
         if (each.name, each.function) == (app.name, app.function)
     ]
     for each in same:
-        if each.why_not:
-            raise Refused(
-                f"{each.path}:{each.line} makes the application too, but {each.why_not}: put these"
-                " lines in yourself.",
-                snippet(module_for(project, source, app.path), app.name),
+        if each.obstacle:
+            raise EditRefused(
+                f"{each.path}:{each.line} also creates the application, but {each.obstacle}. Add"
+                " these lines:",
+                snippet(module_for(project, source), app.name),
             )
-    block = _block_of_all(source, same)
+    block = _exhaustive_if(source, same)
     if block is not None:
         return [_line_below(source, block, f"{local}({app.name})")]
     return [
@@ -158,8 +161,8 @@ def _calls(project: Project, source: Source, app: Creation, local: str) -> list[
     ]
 
 
-def _block_of_all(source: Source, same: Sequence[Creation]) -> cst.If | None:
-    """The `if` of which every branch makes the application, where there is one."""
+def _exhaustive_if(source: Source, same: Sequence[AppCall]) -> cst.If | None:
+    """Return the `if` statement in which every branch creates the application, if there is one."""
     if len(same) < 2:
         return None
     node = enclosing(source, same[0].call, cst.If)
@@ -175,11 +178,11 @@ def _block_of_all(source: Source, same: Sequence[Creation]) -> cst.If | None:
     if branch is None or len(same) != len(bodies) + 1:
         return None
     bodies.append(branch.body)
-    makes = [
+    creates = [
         any(source.start(body) <= source.start(each.call) < source.end(body) for each in same)
         for body in bodies
     ]
-    return node if all(makes) else None
+    return node if all(creates) else None
 
 
 def _line_below(source: Source, statement: cst.CSTNode, text: str) -> Insertion:
@@ -188,48 +191,38 @@ def _line_below(source: Source, statement: cst.CSTNode, text: str) -> Insertion:
 
 
 def unwire_server(project: Project, path: Path) -> bytes | None:
-    """The file without the lines that `wire` puts in; None where they are not there.
+    """Return the file without the lines that `wire_server` adds, or None if it has none.
 
-    Raises Refused where what is left is not what `wire` would make those lines from.
+    Raises EditRefused if `wire_server` would not restore the file exactly.
     """
     source = project.source(path)
     local = _imported_as(source)
-    statement = _our_import(source)
+    statement = _module_import(source)
     if local is None or statement is None:
         return None
-    spans = [
+    calls = [
         _whole_line(source, line)
         for line in m.findall(
             source.module, m.SimpleStatementLine(body=[m.Expr(m.Call(func=m.Name(local)))])
         )
     ]
-    spans.append(_whole_line(source, statement))
+    import_span = _whole_line(source, statement)
     for blank_before in (False, True):
-        content = _less(source, spans, blank_before)
+        content = _without(source, calls, import_span, blank_before=blank_before)
         without = project.having(path, content)
-        for app in creations(without.source(path), _subclasses(project)):
-            if app.why_not:
+        for app in app_calls(without.source(path), fastapi_subclasses(project)):
+            if app.obstacle:
                 continue
             try:
                 again = wire_server(without, app).content
-            except Refused:
+            except EditRefused:
                 continue
             if again == source.content:
                 return content
-    raise Refused(
-        f"{path}:{source.line(statement)} is not as it was put in: take these lines out yourself.",
+    raise EditRefused(
+        f"{path}:{source.line(statement)} was edited after it was wired. Remove these lines:",
         f"{source.code(statement)}\n{local}(...)",
     )
-
-
-def _subclasses(project: Project) -> frozenset[str]:
-    found: set[str] = set()
-    for path in project.containing(b"(FastAPI)", b".FastAPI)"):
-        try:
-            found |= subclasses_of(project.source(path))
-        except Refused:
-            continue
-    return frozenset(found)
 
 
 def _whole_line(source: Source, node: cst.CSTNode) -> tuple[int, int]:
@@ -239,13 +232,18 @@ def _whole_line(source: Source, node: cst.CSTNode) -> tuple[int, int]:
     return start, end
 
 
-def _less(source: Source, spans: Sequence[tuple[int, int]], blank_before: bool) -> bytes:
-    *calls, (start, end) = spans
+def _without(
+    source: Source,
+    calls: Sequence[tuple[int, int]],
+    import_span: tuple[int, int],
+    *,
+    blank_before: bool,
+) -> bytes:
+    """Return the file without these spans, and without the blank line above the import."""
+    start, end = import_span
     if blank_before and source.utf8[:start].endswith(source.newline.encode() * 2):
         start -= len(source.newline)
     result = source.utf8
     for first, last in sorted([*calls, (start, end)], reverse=True):
         result = result[:first] + result[last:]
-    text = result.decode()
-    bom = source.content[:3] if source.content.startswith(b"\xef\xbb\xbf") else b""
-    return bom + text.encode(source.encoding)
+    return (BOM if source.has_bom else b"") + result.decode().encode(source.encoding)

@@ -1,4 +1,4 @@
-"""A Python file that is edited by inserting bytes: every byte that was there stays as it was."""
+"""A Python file that is edited by inserting text; every existing byte stays as it is."""
 
 import io
 import os.path
@@ -14,8 +14,8 @@ from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, ParentNod
 BOM = b"\xef\xbb\xbf"
 
 
-class Refused(Exception):
-    """Something that is not done, in one sentence, with what to do instead."""
+class EditRefused(Exception):
+    """An edit that is not made: the reason in one sentence, and a snippet to paste instead."""
 
     def __init__(self, message: str, snippet: str = "") -> None:
         super().__init__(message)
@@ -24,17 +24,17 @@ class Refused(Exception):
 
 @dataclass(frozen=True, order=True)
 class Insertion:
-    """Text that goes in front of the byte at `offset`."""
+    """Text to insert before the byte at `offset`."""
 
     offset: int
     text: str
 
 
 class Source:
-    """A module's text, its syntax tree, and where in the text each node is."""
+    """A module's text, its syntax tree, and the position of each node in the text."""
 
     def __init__(self, path: Path, content: bytes | None = None) -> None:
-        """Raises Refused where the file does not parse."""
+        """Raises EditRefused if the file does not parse."""
         self.path = path
         self.content = path.read_bytes() if content is None else content
         self._bom = BOM if self.content.startswith(BOM) else b""
@@ -42,17 +42,18 @@ class Source:
             encoding, _ = tokenize.detect_encoding(io.BytesIO(self.content).readline)
             self.encoding = "utf-8" if encoding == "utf-8-sig" else encoding
             self.text = self.content[len(self._bom) :].decode(self.encoding)
-            # As text, so that positions are in UTF-8 whatever the file is in.
+            # Parsed as text, so that positions count UTF-8 bytes for every encoding.
             wrapper = MetadataWrapper(cst.parse_module(self.text), unsafe_skip_copy=True)
             self.module = wrapper.module
-            # A comment at the end that is indented further than the code is not kept exactly.
+            # LibCST does not round-trip a final comment that is indented deeper than the code.
             self._exact = len(os.path.commonprefix([self.module.code, self.text]).encode())
             self._spans = wrapper.resolve(ByteSpanPositionProvider)
             self.parents = wrapper.resolve(ParentNodeProvider)
         except (cst.ParserSyntaxError, SyntaxError, UnicodeError, ValueError, LookupError) as error:
-            where = f":{error.raw_line}" if isinstance(error, cst.ParserSyntaxError) else ""
-            what = error.message if isinstance(error, cst.ParserSyntaxError) else error
-            raise Refused(f"{path}{where} does not parse ({what}).") from None
+            line, reason = "", str(error)
+            if isinstance(error, cst.ParserSyntaxError):
+                line, reason = f":{error.raw_line}", error.message
+            raise EditRefused(f"{path}{line} does not parse ({reason}).") from None
 
     @property
     def has_bom(self) -> bool:
@@ -60,7 +61,7 @@ class Source:
 
     @cached_property
     def utf8(self) -> bytes:
-        """The text in UTF-8, which positions count in."""
+        """The text in UTF-8, which positions refer to."""
         return self.text.encode()
 
     @cached_property
@@ -84,17 +85,22 @@ class Source:
         return self.utf8.rfind(b"\n", 0, offset) + 1
 
     def line_end(self, offset: int) -> int:
-        """The offset after the line break of the line that `offset` is in."""
+        """Return the offset after the line break of the line at `offset`."""
         end = self.utf8.find(b"\n", offset)
         return len(self.utf8) if end < 0 else end + 1
 
     def indentation(self, offset: int) -> str:
-        """White space at the start of the line that `offset` is in."""
+        """Return the leading white space of the line at `offset`."""
         line = self.utf8[self.line_start(offset) :]
         return line[: len(line) - len(line.lstrip(b" \t"))].decode()
 
+    def starts_line(self, node: cst.CSTNode) -> bool:
+        """Return True if only white space precedes `node` on its line."""
+        start = self.start(node)
+        return not self.utf8[self.line_start(start) : start].strip()
+
     def line_after(self, offset: int, text: str) -> Insertion:
-        """`text` as a line of its own below the line that `offset` is in."""
+        """Insert `text` as a new line below the line at `offset`."""
         end = self.line_end(offset)
         if not self.utf8[:end].endswith(b"\n"):
             return Insertion(end, self.newline + text)
@@ -103,13 +109,21 @@ class Source:
     def line_before(self, offset: int, text: str) -> Insertion:
         return Insertion(self.line_start(offset), text + self.newline)
 
+    def item_before(self, node: cst.CSTNode, items: Iterable[str]) -> Insertion:
+        """Insert `items` before `node` in its list: on new lines if `node` starts a line."""
+        if self.starts_line(node):
+            indentation = self.indentation(self.start(node))
+            lines = self.newline.join(f"{indentation}{item}," for item in items)
+            return self.line_before(self.start(node), lines)
+        return Insertion(self.start(node), "".join(f"{item}, " for item in items))
+
     def with_insertions(self, insertions: Iterable[Insertion]) -> bytes:
-        """The file's bytes with all of them. Raises Refused where the result does not parse."""
+        """Return the file's bytes with all `insertions`. Raises EditRefused if they do not parse."""
         insertions = list(insertions)
         if any(insertion.offset > self._exact for insertion in insertions):
-            raise Refused(f"{self.path} cannot be read exactly: put these lines in yourself.")
+            raise EditRefused(f"{self.path} cannot be edited safely. Add these lines:")
         result = self.utf8
-        # From the end, so that offsets stay right; of two at one offset, the first stays first.
+        # From the end, so that offsets stay valid; insertions at one offset keep their order.
         for insertion in sorted(insertions, key=lambda each: each.offset)[::-1]:
             offset = insertion.offset
             result = result[:offset] + insertion.text.encode() + result[offset:]

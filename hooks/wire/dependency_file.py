@@ -1,0 +1,209 @@
+"""Find the file that declares the service's dependencies, and read the versions it allows."""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from .project import Project
+from .source import EditRefused
+
+_FASTAPI = frozenset({"fastapi", "fastapi-slim"})
+
+
+@dataclass(frozen=True)
+class DependencyFile:
+    """A file that declares dependencies."""
+
+    path: Path
+    kind: Literal["pyproject", "poetry", "requirements"]
+    versions: Mapping[str, str]
+    """The version specifier of each package, by normalized name."""
+    table: tuple[str, ...] = ()
+    """The keys of the list or table in pyproject.toml, such as `project`, `dependencies`."""
+    python: str = ""
+    """The version specifier of Python."""
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self.versions)
+
+
+def find_dependency_file(project: Project, server: Path) -> DependencyFile:
+    """Return the dependency file nearest to the server. Raises EditRefused if there is none."""
+    found = [each for each in (_read(project, name) for name in project.files) if each]
+    installed = _installed_in_containers(project)
+
+    def rank(each: DependencyFile) -> tuple[int, ...]:
+        folder = each.path.parent
+        is_above = server.is_relative_to(folder)
+        return (
+            int(is_above),
+            int(bool(each.names & _FASTAPI)),
+            int(each.path in installed),
+            len(folder.parts) if is_above else 0,
+            int(each.kind != "requirements"),
+            int(each.path.suffix == ".in"),
+            int(each.path.name in ("requirements.txt", "requirements.in")),
+        )
+
+    if not found:
+        raise EditRefused("No supported dependency file was found. Install these packages:")
+    return max(found, key=rank)
+
+
+def newest_version(project: Project, file: DependencyFile, package: str) -> Version | None:
+    """Return the newest version that can be installed, or None if it is not limited."""
+    return locked_version(project, file, package) or newest_in(file.versions.get(package, ""))
+
+
+def locked_version(project: Project, file: DependencyFile, package: str) -> Version | None:
+    """Return the version in the nearest lock file."""
+    for folder in (file.path.parent, *file.path.parent.parents):
+        for lock in ("uv.lock", "poetry.lock", "pdm.lock"):
+            path = project.root / folder / lock
+            if path.exists():
+                match = re.search(
+                    rf'^name = "{package}"\nversion = "([^"]+)"', path.read_text(), re.MULTILINE
+                )
+                if match:
+                    return Version(match[1])
+    if file.path.suffix == ".in":
+        compiled = project.root / file.path.with_suffix(".txt")
+        if compiled.exists():
+            match = re.search(
+                rf"^{package}==([\w.]+)", compiled.read_text(), re.MULTILINE | re.IGNORECASE
+            )
+            if match:
+                return Version(match[1])
+    return None
+
+
+def newest_in(specifier: str) -> Version | None:
+    """Return the newest version that a specifier allows, or None if it has no upper bound."""
+    newest: Version | None = None
+    for each in _specifiers(specifier):
+        try:
+            bound = Version(each.version.removesuffix(".*"))
+        except InvalidVersion:
+            continue
+        if each.operator == "<":
+            bound = Version(f"{bound}.dev0")
+        # `~=0.110` does not limit releases of 0.x; `~=0.110.2` does.
+        is_bound = each.operator in ("==", "===", "<", "<=") or (
+            each.operator == "~=" and len(bound.release) > 2
+        )
+        if is_bound:
+            newest = bound if newest is None else min(newest, bound)
+    return newest
+
+
+def oldest_in(specifier: str) -> Version | None:
+    """Return the oldest version that a specifier allows, or None if it has no lower bound."""
+    bounds = [
+        Version(each.version)
+        for each in _specifiers(specifier)
+        if each.operator in (">=", ">", "~=")
+    ]
+    return max(bounds, default=None)
+
+
+def allows_old_python(file: DependencyFile) -> bool:
+    """Return True if the project declares that it supports Python 3.10."""
+    text = file.python.replace("^", ">=").strip()
+    try:
+        return bool(text) and SpecifierSet(text).contains("3.10.0")
+    except ValueError:
+        return False
+
+
+def _specifiers(text: str) -> SpecifierSet:
+    text = text.strip()
+    if re.match(r"\^|~(?!=)", text):
+        # In Poetry, ^0.110 and ~0.110 allow 0.110.x.
+        return SpecifierSet(f"=={'.'.join(text.lstrip('^~').split('.')[:2])}.*")
+    try:
+        return SpecifierSet("" if text == "*" else text if not text[:1].isdigit() else f"=={text}")
+    except ValueError:
+        return SpecifierSet()
+
+
+def _read(project: Project, name: Path) -> DependencyFile | None:
+    if name.name == "pyproject.toml":
+        try:
+            data = tomllib.loads(project.content(name).decode())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+            return None
+        return _read_pyproject(name, data)
+    if re.fullmatch(r"requirements[\w.-]*\.(txt|in)", name.name) or (
+        name.parent.name == "requirements" and name.suffix in (".txt", ".in")
+    ):
+        if re.search(r"dev|test|lint|docs", name.stem):
+            return None
+        versions = _versions(project.text(name).splitlines())
+        return DependencyFile(name, "requirements", versions)
+    return None
+
+
+def _read_pyproject(name: Path, data: dict[str, Any]) -> DependencyFile | None:
+    files = [
+        DependencyFile(name, "pyproject", _versions(items), table) for table, items in _lists(data)
+    ]
+    # The first list that contains FastAPI, else the project's dependencies.
+    file = next((each for each in files if each.names & _FASTAPI), None)
+    if file is None and files and files[0].table == ("project", "dependencies"):
+        file = files[0]
+    if file is not None:
+        return replace(file, python=str(data.get("project", {}).get("requires-python", "")))
+    poetry = data.get("tool", {}).get("poetry", {}).get("dependencies")
+    if isinstance(poetry, dict):
+        versions: dict[str, str] = {}
+        for package, entry in poetry.items():
+            version = entry.get("version", "") if isinstance(entry, dict) else entry
+            versions[canonicalize_name(package)] = str(version)
+        table = ("tool", "poetry", "dependencies")
+        return DependencyFile(name, "poetry", versions, table, versions.get("python", ""))
+    return None
+
+
+def _lists(data: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], list[object]]]:
+    """Yield the lists of requirements in a pyproject.toml: dependencies, extras, PEP 735 groups."""
+    project = data.get("project", {})
+    if isinstance(project.get("dependencies"), list):
+        yield ("project", "dependencies"), project["dependencies"]
+    for extra, items in project.get("optional-dependencies", {}).items():
+        yield ("project", "optional-dependencies", extra), items
+    for group, items in data.get("dependency-groups", {}).items():
+        yield ("dependency-groups", group), items
+
+
+def _versions(lines: Sequence[object]) -> dict[str, str]:
+    versions: dict[str, str] = {}
+    for line in lines:
+        try:
+            requirement = Requirement(str(line).split(" #")[0].split(" \\")[0].strip())
+        except InvalidRequirement:
+            continue
+        versions[canonicalize_name(requirement.name)] = str(requirement.specifier)
+    return versions
+
+
+def _installed_in_containers(project: Project) -> set[Path]:
+    """Return the requirements files that Dockerfiles and Modal images install."""
+    found: set[Path] = set()
+    texts = project.texts("Dockerfile*", "*.Dockerfile")
+    texts += [(name, project.text(name)) for name in project.containing(b"modal")]
+    for path, text in texts:
+        for match in re.findall(r"[\w./-]*requirements[\w./-]*\.(?:txt|in)", text):
+            for folder in (path.parent, Path()):
+                name = folder / match.lstrip("./")
+                if (project.root / name).exists():
+                    found.add(name)
+    return found

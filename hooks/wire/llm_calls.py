@@ -1,0 +1,126 @@
+"""Find LLM SDK calls in the service, for example snippets with `llm_call`."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import libcst as cst
+import libcst.matchers as m
+
+from .app_calls import enclosing
+from .project import Project
+from .source import Source
+
+_CALLS = {
+    "anthropic": re.compile(r"(?:^|\.)messages\.(?:create|stream|parse)$"),
+    "openai": re.compile(
+        r"(?:^|\.)(?:chat\.completions|responses|embeddings)\.(?:create|stream|parse)$"
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SDKCall:
+    """A call of an LLM SDK."""
+
+    provider: str
+    path: Path
+    line: int
+    function: str
+    """The qualified name of the enclosing function."""
+    model: str
+    """The expression passed as `model`."""
+    call: str
+    result: str
+    """The variable that the response is assigned to."""
+    is_awaited: bool
+    is_streamed: bool
+    """True if the response is streamed; its usage is then not an attribute of the result."""
+    is_async: bool
+    """True if the enclosing function is async."""
+    is_generator: bool
+
+    def snippet(self, module: str) -> str:
+        """Return the call inside `llm_call`, in the names of the user's code. Not for a stream."""
+        name = self.function.rsplit(".", 1)[-1] or "work"
+        prefix = "async " if self.is_async else ""
+        comment = f"  # {self.function}" if "." in self.function else ""
+        wait = "await " if self.is_awaited else ""
+        names = "llm_call" if self.is_generator else "llm_call, traced"
+        return "\n".join(
+            [
+                f"from {module} import {names}",
+                "",
+                # `traced` does not support generators.
+                *([] if self.is_generator else [f'@traced("{self.provider}.{name}")']),
+                f"{prefix}def {name}(...):{comment}",
+                "    ...",
+                f'    with llm_call("{self.provider}", {self.model}) as call:',
+                f"        {self.result} = {wait}{self.call}(...)",
+                f"        call.record_usage({self.result}.usage, model={self.result}.model)",
+            ]
+        )
+
+
+def sdks(project: Project, packages: frozenset[str]) -> frozenset[str]:
+    """Return the LLM SDKs that are in the declared `packages` or imported: anthropic, openai."""
+    return frozenset(sdk for sdk in _CALLS if sdk in packages or _is_imported(project, sdk))
+
+
+def sdk_calls(project: Project, used: frozenset[str]) -> Iterator[SDKCall]:
+    """Yield each call of one of the SDKs `used`."""
+    for source in project.sources_containing(
+        b".messages.", b".completions.", b".responses.", b".embeddings."
+    ):
+        for call in m.findall(source.module, m.Call(func=m.Attribute())):
+            assert isinstance(call, cst.Call)
+            name = source.code(call.func)
+            for provider, pattern in _CALLS.items():
+                if provider in used and pattern.search(name):
+                    yield _sdk_call(source, call, provider)
+
+
+def _is_imported(project: Project, sdk: str) -> bool:
+    pattern = re.compile(rf"(?m)^\s*(?:import|from) {sdk}\b")
+    return any(pattern.search(project.text(path)) for path in project.containing(sdk.encode()))
+
+
+def _sdk_call(source: Source, call: cst.Call, provider: str) -> SDKCall:
+    name = source.code(call.func)
+    keywords = {each.keyword.value: source.code(each.value) for each in call.args if each.keyword}
+    names: list[str] = []
+    parent = enclosing(source, call, (cst.FunctionDef, cst.ClassDef))
+    function = parent if isinstance(parent, cst.FunctionDef) else None
+    while isinstance(parent, cst.FunctionDef | cst.ClassDef):
+        names.insert(0, parent.name.value)
+        parent = enclosing(source, parent, (cst.FunctionDef, cst.ClassDef))
+    return SDKCall(
+        provider,
+        source.path,
+        source.line(call),
+        ".".join(names),
+        keywords.get("model", "model"),
+        name,
+        _result(source, call),
+        is_awaited=isinstance(source.parents.get(call), cst.Await),
+        is_streamed=name.endswith(".stream") or keywords.get("stream", "False") != "False",
+        is_async=function is not None and function.asynchronous is not None,
+        is_generator=function is not None and _yields(source, function),
+    )
+
+
+def _yields(source: Source, function: cst.FunctionDef) -> bool:
+    return any(
+        enclosing(source, each, (cst.FunctionDef, cst.Lambda)) is function
+        for each in m.findall(function.body, m.Yield())
+    )
+
+
+def _result(source: Source, call: cst.Call) -> str:
+    parent = source.parents.get(call)
+    if isinstance(parent, cst.Await):
+        parent = source.parents.get(parent)
+    if isinstance(parent, cst.Assign) and isinstance(parent.targets[0].target, cst.Name):
+        return parent.targets[0].target.value
+    return "answer"

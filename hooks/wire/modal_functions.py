@@ -1,0 +1,89 @@
+"""Find the Modal functions that serve an application."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import libcst as cst
+import libcst.matchers as m
+
+from .app_calls import AppCall, imported_names
+from .project import Project
+from .served_app import is_module
+from .source import Source
+
+_ASGI_APP = m.Name("asgi_app") | m.Attribute(attr=m.Name("asgi_app"))
+
+
+@dataclass(frozen=True)
+class ModalFunction:
+    """A function with Modal's `asgi_app` decorator."""
+
+    path: Path
+    node: cst.FunctionDef
+    returned: frozenset[tuple[str, str]]
+    """The returned objects: the module that each is imported from, or empty, and its name there."""
+
+
+def modal_functions(project: Project) -> list[ModalFunction]:
+    """Return each function of the repository with Modal's `asgi_app` decorator."""
+    return [
+        ModalFunction(source.path, function, frozenset(_returned(source, function)))
+        for source in project.sources_containing(b"asgi_app")
+        for function in m.findall(source.module, m.FunctionDef())
+        if isinstance(function, cst.FunctionDef)
+        and any(m.matches(_callee(each.decorator), _ASGI_APP) for each in function.decorators)
+    ]
+
+
+def served_apps(project: Project) -> list[tuple[Path, str]]:
+    """Return the file and the variable or factory of each application that Modal serves."""
+    apps: list[tuple[Path, str]] = []
+    for function in modal_functions(project):
+        for module, name in function.returned:
+            if not module:
+                apps.append((function.path, name))
+            apps += [(path, name) for path in project.modules if module and is_module(path, module)]
+    return apps
+
+
+def serves(project: Project, function: ModalFunction, app: AppCall) -> bool:
+    """Return True if `function` serves `app`."""
+    source = project.source(function.path)
+    if function.path == app.path:
+        start, end = source.start(function.node), source.end(function.node)
+        if start <= project.source(app.path).start(app.call) < end:
+            return True
+        if any(
+            not module and name in (app.name, app.function) for module, name in function.returned
+        ):
+            return True
+    return any(module and is_module(app.path, module) for module, _ in function.returned)
+
+
+def _callee(node: cst.BaseExpression) -> cst.BaseExpression:
+    return node.func if isinstance(node, cst.Call) else node
+
+
+def _returned(source: Source, function: cst.FunctionDef) -> Iterator[tuple[str, str]]:
+    """Yield (module, name) of the objects that `function` returns, or calls and returns."""
+    imported: dict[str, tuple[str, str]] = {}
+    for module, name, local in imported_names(source):
+        module = module.lstrip(".")
+        if name and module:
+            imported[local] = (module, name)
+        else:
+            # A module, imported by `import module` or `from . import module`.
+            imported[local] = (name or module, "app")
+    for node in m.findall(function, m.Return()):
+        assert isinstance(node, cst.Return)
+        if node.value is None:
+            continue
+        value = _callee(node.value)
+        if isinstance(value, cst.Attribute) and isinstance(value.value, cst.Name):
+            if value.value.value in imported:
+                module, name = imported[value.value.value]
+                yield f"{module}.{name}" if name != "app" else module, value.attr.value
+                yield module, value.attr.value
+        elif isinstance(value, cst.Name):
+            yield imported.get(value.value, ("", value.value))

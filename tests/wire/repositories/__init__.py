@@ -1,0 +1,23 @@
+"""Small repositories in the shapes of real ones, and the result of `wire` in each."""
+
+from typing import Final
+
+from .base import PLAIN, Repository, server
+from .dependencies import DEPENDENCIES
+from .modal import MODAL
+from .refusals import BESIDE, REFUSED
+from .servers import LAYOUTS, SERVERS
+
+ALL: Final = [*SERVERS, *LAYOUTS, *REFUSED, *BESIDE, *DEPENDENCIES, *MODAL]
+
+__all__ = [
+    "ALL",
+    "DEPENDENCIES",
+    "LAYOUTS",
+    "MODAL",
+    "PLAIN",
+    "REFUSED",
+    "SERVERS",
+    "Repository",
+    "server",
+]

@@ -1,0 +1,80 @@
+"""Repositories that run on Modal."""
+
+from typing import Final
+
+from .base import CALL, IMPORT, PLAIN, PYPROJECT, SDK, Repository, server
+
+IMAGE: Final = 'image = modal.Image.debian_slim().pip_install("fastapi")\n'
+OURS: Final = 'modal.Secret.from_name("honeycomb-secrets")'
+PACKAGES: Final = (
+    'image = modal.Image.debian_slim().pip_install("opentelemetry-sdk>=1.27,<2", "fastapi")'
+)
+
+
+def modal(
+    name: str,
+    function: str,
+    lines: list[str],
+    *,
+    head: str = "import modal\n\napp = modal.App('x')\n",
+    image: str = IMAGE,
+    replaced: int = 0,
+    printed: tuple[str, ...] = (),
+    packages: list[str] | None = None,
+) -> Repository:
+    text = f"{head}{image}\n\n{function}\n@modal.asgi_app()\ndef serve():\n    from acme.main import app as api\n\n    return api\n"
+    added = [*([PACKAGES] if packages is None else packages), *lines]
+    changed = {"acme/deploy.py": added} if added else {}
+    return Repository(
+        name,
+        server(PLAIN, more={"acme/deploy.py": text}),
+        {"acme/main.py": ["", IMPORT, CALL], "pyproject.toml": [SDK], **changed},
+        printed,
+        replaced=replaced + (1 if packages is None else 0),
+        served="acme.main:app",
+    )
+
+
+MODAL: Final = [
+    modal("no secrets", "@app.function(image=image)", [f"@app.function(secrets=[{OURS}], image=image)"], replaced=1,
+          printed=("modal secret create honeycomb-secrets",)),
+    modal("no secrets, lines", "@app.function(\n    image=image,\n    timeout=60,\n)", [f"    secrets=[{OURS}],"]),
+    modal("one secret", '@app.function(image=image, secrets=[modal.Secret.from_name("a")])',
+          [f'@app.function(image=image, secrets=[{OURS}, modal.Secret.from_name("a")])'], replaced=1),
+    modal("secrets on lines", '@app.function(\n    image=image,\n    secrets=[\n        modal.Secret.from_name("a"),\n        modal.Secret.from_name("b")\n    ],\n)',
+          [f"        {OURS},"]),
+    modal("secrets by name", "@app.function(image=image, secrets=SECRETS)", [f"@app.function(image=image, secrets=[*(SECRETS), {OURS}])"],
+          head='import modal\n\napp = modal.App("x")\nSECRETS = [modal.Secret.from_name("a")]\n', replaced=1),
+    modal("secrets by condition", "@app.function(image=image, secrets=[] if x else [y])",
+          [f"@app.function(image=image, secrets=[*([] if x else [y]), {OURS}])"], replaced=1),
+    modal("starred condition", "@app.function(image=image, secrets=[*([x] if x else [])])",
+          [f"@app.function(image=image, secrets=[{OURS}, *([x] if x else [])])"], replaced=1),
+    modal("secret of the App", "@app.function(image=image)", [],
+          head='import modal\n\napp = modal.App("x", secrets=[modal.Secret.from_name("honeycomb-secrets")])\n'),
+    modal("uv_sync", "@app.function(image=image)", [f"@app.function(secrets=[{OURS}], image=image)"], replaced=1,
+          image="image = modal.Image.debian_slim().uv_sync()\n", packages=[]),
+    modal("packages on lines", "@app.function(\n    image=image,\n)", [f"    secrets=[{OURS}],"],
+          image='image = (\n    modal.Image.debian_slim()\n    .pip_install(\n        "fastapi",\n        "httpx",\n    )\n    .add_local_python_source("acme")\n)\n',
+          packages=['        "opentelemetry-sdk>=1.27,<2",']),
+    modal("image in another file", "@app.function(image=base)", [f"@app.function(secrets=[{OURS}], image=base)"], replaced=1,
+          head="import modal\n\nfrom acme.images import base\n\napp = modal.App('x')\n", image="", packages=[],
+          printed=("acme/deploy.py", "Add the packages to it", ".pip_install")),
+    modal("stub", "@stub.function(image=image)", [], head="import modal\n\nstub = modal.Stub('x')\n", packages=[],
+          printed=("uses modal.Stub, from before Modal 1.0", "secrets=[modal.Secret")),
+    Repository(
+        "on a class", server(PLAIN, more={"acme/deploy.py": 'import modal\n\napp = modal.App("x")\n\n\n@app.cls(\n    image=modal.Image.debian_slim().uv_sync(),\n)\nclass Web:\n    @modal.asgi_app()\n    def serve(self):\n        from .main import app\n\n        return app\n'}),
+        {"acme/main.py": ["", IMPORT, CALL], "pyproject.toml": [SDK], "acme/deploy.py": [f"    secrets=[{OURS}],"]},
+        served="acme.main:app",
+    ),
+    Repository(
+        "created inside the function", {"pyproject.toml": PYPROJECT, "acme/__init__.py": "", "acme/deploy.py":
+            'import modal\n\nmodal_app = modal.App("x")\n\n\n@modal_app.function(\n    image=modal.Image.debian_slim().uv_sync(),\n)\n@modal.asgi_app()\ndef serve():\n    from fastapi import FastAPI\n\n    app = FastAPI()\n\n    @app.get("/")\n    def index():\n        return 1\n\n    return app\n'},
+        {"acme/deploy.py": [f"    secrets=[{OURS}],", "    from acme.observability import instrument_app", "    instrument_app(app)"],
+         "pyproject.toml": [SDK]},
+    ),
+    Repository(
+        "serves something else", server(PLAIN, more={"acme/deploy.py": "import modal\n\napp = modal.App('x')\n\n\n@app.function(secrets=[])\n@modal.asgi_app()\ndef other():\n    from vendor.web import app\n\n    return app\n"}),
+        {"acme/main.py": ["", IMPORT, CALL], "pyproject.toml": [SDK]},
+        ("No Modal function serves acme.main:app", "@modal.asgi_app()"), served="acme.main:app",
+    ),
+]  # fmt: skip

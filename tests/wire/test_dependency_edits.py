@@ -1,0 +1,164 @@
+"""Packages added to dependency files; the rest of the file stays byte for byte."""
+
+from pathlib import Path
+
+import pytest
+
+from hooks.wire.dependency_edits import with_packages, without_packages
+from hooks.wire.dependency_file import find_dependency_file
+from hooks.wire.project import Project
+from hooks.wire.source import EditRefused
+
+PACKAGES = ["genai-prices>=0.2", "opentelemetry-sdk>=1.27,<2"]
+LISTS = {
+    "one line, sorted": (
+        '["anthropic>=2", "fastapi>=0.142", "uvicorn"]  # why',
+        (
+            '["anthropic>=2", "fastapi>=0.142", "genai-prices>=0.2", "opentelemetry-sdk>=1.27,<2",'
+            ' "uvicorn"]  # why'
+        ),
+    ),
+    "one line, new packages first in order": (
+        '["uvicorn", "zeep", "fastapi"]',
+        '["uvicorn", "zeep", "fastapi", "genai-prices>=0.2", "opentelemetry-sdk>=1.27,<2"]',
+    ),
+    "one line, one package": (
+        '["uvicorn"]',
+        '["uvicorn", "genai-prices>=0.2", "opentelemetry-sdk>=1.27,<2"]',
+    ),
+    "one line, spaces and final comma": (
+        '[ "anyio","fastapi", ]',
+        '[ "anyio","fastapi", "genai-prices>=0.2", "opentelemetry-sdk>=1.27,<2", ]',
+    ),
+    "several lines, unsorted, comments": (
+        '[\n  # web\n  "uvicorn", # server\n  "fastapi" # last\n  # end\n]',
+        (
+            '[\n  # web\n  "uvicorn", # server\n  "fastapi", # last\n  # end\n'
+            '  "genai-prices>=0.2",\n  "opentelemetry-sdk>=1.27,<2"\n]'
+        ),
+    ),
+    "several lines, sorted, tabs and single quotes": (
+        "[\n\t'fastapi',\n\t'uvicorn',\n]",
+        "[\n\t'fastapi',\n\t\"genai-prices>=0.2\",\n\t\"opentelemetry-sdk>=1.27,<2\",\n\t'uvicorn',\n]",
+    ),
+    "several packages per line": (
+        '[\n    "anyio", "fastapi",\n    "uvicorn",\n]',
+        (
+            '[\n    "anyio", "fastapi",\n    "genai-prices>=0.2",\n    "opentelemetry-sdk>=1.27,<2",\n'
+            '    "uvicorn",\n]'
+        ),
+    ),
+    "first package on the line of the bracket": (
+        '["anyio",\n                "fastapi",\n                "uvicorn"]',
+        (
+            '["anyio",\n                "fastapi",\n                "genai-prices>=0.2",\n'
+            '                "opentelemetry-sdk>=1.27,<2",\n                "uvicorn"]'
+        ),
+    ),
+    "empty": ("[]", '["genai-prices>=0.2", "opentelemetry-sdk>=1.27,<2"]'),
+    "empty, two lines": (
+        "[\n]",
+        '[\n    "genai-prices>=0.2",\n    "opentelemetry-sdk>=1.27,<2",\n]',
+    ),
+}
+FILES = {
+    "dependencies": '# Settings\n[project]\nname="acme"\ndependencies = {}\n\n[tool.x]\na = 1 # one\n',
+    "returns": '[project]\r\nname = "acme"\r\ndependencies = {}\r\n\r\n[tool.x]\r\na = 1\r\n',
+    "no final line break": '[tool.x]\na   =  "1"\n[project]\ndependencies = {}',
+    "dotted keys": 'project.name = "acme"\nproject.dependencies = {}\n',
+    "tables out of order": (
+        '[tool.a]\nx = 1\n[project]\nname = "acme"\ndependencies = {}\n[build-system]\nrequires=[]\n'
+        '[tool.b]\ny = 1\n[project.urls]\nHome = "x"\n'
+    ),
+}
+
+
+def edit(text: str, folder: Path, name: str = "pyproject.toml") -> str:
+    """Return the file after the packages were added. Checks that their removal restores it."""
+    (folder / name).write_bytes(text.encode())
+    project = Project(folder)
+    file = find_dependency_file(project, Path("main.py"))
+    content = with_packages(project, file, PACKAGES)
+    (folder / name).write_bytes(content)
+    project = Project(folder)
+    file = find_dependency_file(project, Path("main.py"))
+    assert without_packages(project, file, PACKAGES) == text.encode()
+    return content.decode()
+
+
+@pytest.mark.parametrize("style", LISTS)
+@pytest.mark.parametrize("kind", FILES)
+def test_packages_are_added_at_their_sorted_place_or_at_the_end(
+    kind: str, style: str, tmp_path: Path
+) -> None:
+    before, after = LISTS[style]
+    text = FILES[kind]
+    if "\r\n" in text:
+        before, after = before.replace("\n", "\r\n"), after.replace("\n", "\r\n")
+
+    assert edit(text.replace("{}", before), tmp_path) == text.replace("{}", after)
+
+
+@pytest.mark.parametrize(
+    "table", ["[dependency-groups]\nserver", '[project.optional-dependencies]\n"api"']
+)
+def test_packages_are_added_to_the_group_or_extra_that_contains_fastapi(
+    table: str, tmp_path: Path
+) -> None:
+    text = (
+        '[project]\nname = "acme"\ndependencies = ["anyio"]\n\n' + table + " = [\n"
+        '    "fastapi", # web\n    {include-group = "x"},\n]\nx = ["pytest"]\n'
+    )
+    if "optional" in table:
+        text = text.replace('    {include-group = "x"},\n', "")
+
+    added = '    "genai-prices>=0.2",\n    "opentelemetry-sdk>=1.27,<2",\n]\nx'
+    assert edit(text, tmp_path) == text.replace("]\nx", added)
+
+
+POETRY = '[tool.poetry.dependencies]\npython = "^3.11" # py\nfastapi = "*"\n'
+POETRY_ADDED = 'genai-prices = ">=0.2"\nopentelemetry-sdk = ">=1.27,<2"\n'
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["", "\n# Tools\n[tool.x]\na = 1\n", "[tool.poetry.group.dev.dependencies]\npytest='*'\n"],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_packages_are_added_at_the_end_of_poetrys_table(
+    newline: str, rest: str, tmp_path: Path
+) -> None:
+    text, expected = (
+        each.replace("\n", newline) for each in (POETRY + rest, POETRY + POETRY_ADDED + rest)
+    )
+
+    assert edit(text, tmp_path) == expected
+
+
+def test_poetrys_table_without_a_final_line_break(tmp_path: Path) -> None:
+    assert edit(POETRY.rstrip(), tmp_path) == (POETRY + POETRY_ADDED).rstrip()
+
+
+def test_inline_table_of_poetry_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EditRefused, match="cannot be edited"):
+        edit('[tool.poetry]\ndependencies = {fastapi = "*"}\n', tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("fastapi\nuvicorn\n", "fastapi\ngenai-prices>=0.2\nopentelemetry-sdk>=1.27,<2\nuvicorn\n"),
+        ("uvicorn\nfastapi", "uvicorn\nfastapi\ngenai-prices>=0.2\nopentelemetry-sdk>=1.27,<2"),
+        (
+            "# web\r\nfastapi\r\nzeep\r\n",
+            "# web\r\nfastapi\r\nzeep\r\ngenai-prices>=0.2\r\nopentelemetry-sdk>=1.27,<2\r\n",
+        ),
+        (
+            "fastapi[standard]>=0.100 # web\nzeep==4.2\n",
+            "fastapi[standard]>=0.100 # web\ngenai-prices>=0.2\nopentelemetry-sdk>=1.27,<2\nzeep==4.2\n",
+        ),
+    ],
+    ids=["sorted", "unsorted", "comments", "specifiers"],
+)
+def test_packages_are_added_to_requirements_files(before: str, after: str, tmp_path: Path) -> None:
+    assert edit(before, tmp_path, "requirements.txt") == after
