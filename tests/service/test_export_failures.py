@@ -214,8 +214,11 @@ def test_flush_returns_when_an_export_fails(project: Path, workshop: Workshop) -
         program.go_on("end")
         program.end()
 
-    # One span was rejected with 401.
-    assert len(receiver.spans) == 2 + len(faults) - 1
+    _, recovery = export_lines(program.log())
+    lost = lost_spans(recovery)
+    # The span that was rejected with 401, and perhaps one that was queued behind it.
+    assert lost in (1, 2)
+    assert len(receiver.spans) + lost == 1 + len(faults) + 1
 
 
 SHUTDOWN: Final = """
