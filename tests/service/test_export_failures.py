@@ -165,7 +165,7 @@ def test_shutdown_does_not_wait_for_a_receiver_that_does_not_respond(
             workshop,
             project,
             OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
-            # Longer than this test waits for the service to exit. bench/ measures the actual time.
+            # Longer than this test waits for the service to exit. bench/shutdown.py measures the time.
             OTEL_EXPORTER_OTLP_TIMEOUT="600",
             OTEL_BSP_SCHEDULE_DELAY="50",
         ) as service,
