@@ -88,10 +88,16 @@ class Workshop:
     def install(self, project: Path, *overrides: str) -> None:
         """Install the dependencies of `project`, then the requirements `overrides` over them."""
         settings = tomllib.loads((project / "pyproject.toml").read_text())
-        declared = settings["project"]["dependencies"], settings.get("dependency-groups")
+        project_table = settings["project"]
+        declared = (
+            project_table["dependencies"],
+            project_table.get("requires-python"),
+            settings.get("dependency-groups"),
+            settings.get("tool", {}).get("uv"),
+        )
         folder = self._shared / f"environment-{_digest(declared, overrides)}"
         self.environment = folder / "venv"
-        lock = folder / f"{settings['project']['name']}.lock"
+        lock = folder / f"{project_table['name']}.lock"
         with FileLock(f"{folder}.lock"):
             if not (folder / "complete").exists():
                 self.run(project, UV, "sync", "--quiet")
