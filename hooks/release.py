@@ -1,4 +1,4 @@
-"""The `release` command, and the record of releases that it keeps."""
+"""`copier-honeycomb release`, and the record of releases."""
 
 from __future__ import annotations
 
@@ -18,51 +18,51 @@ from rich.markup import escape
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RECORD: Final = "releases.toml"
-CHECK: Final = (sys.executable, "-m", "pytest", "-q", "tests/test_updates.py")
+CHECK: Final = (sys.executable, "-m", "pytest", "-q", "tests/template/test_updates.py")
 
 
 class Refused(Exception):
-    """Why there is no release, and what to do about it."""
+    """A reason not to release, and the remedy."""
 
 
 def releases(repository: Path = ROOT) -> dict[str, str]:
-    """The commit of each released version, oldest version first."""
+    """The commit of each released version, oldest first."""
     record: dict[str, str] = tomllib.loads((repository / RECORD).read_text())
     return dict(sorted(record.items(), key=lambda release: Version(release[0])))
 
 
 def tag_releases(repository: Path, record: dict[str, str]) -> None:
-    """Tags the commits of `record` in `repository` where a tag is missing.
+    """Add the missing tags of the releases in `record`.
 
-    Raises Refused if a commit is not there, or if a tag names another.
+    Raises Refused if a commit is missing, or if a tag points to another one.
     """
     for version, commit in record.items():
         if _git_fails(repository, "merge-base", "--is-ancestor", commit, "HEAD"):
             raise Refused(
                 f"The commit of release {version}, {commit[:7]}, is not in the history of this"
-                " clone: fetch all of it with `git fetch --unshallow --tags`."
+                " clone. Fetch the full history with `git fetch --unshallow --tags`."
             )
         tag = f"v{version}"
         if _git_fails(repository, "rev-parse", "--verify", "--quiet", f"refs/tags/{tag}"):
             _git(repository, "tag", "--annotate", "--message", tag, tag, commit)
         elif _git(repository, "rev-parse", f"{tag}^{{commit}}") != commit:
             raise Refused(
-                f"The tag {tag} does not name {commit[:7]}, which {RECORD} records: tags never move,"
-                f" so fetch the right one with `git tag -d {tag} && git fetch --tags`."
+                f"The tag {tag} does not point to {commit[:7]}, the commit in {RECORD}. Tags never"
+                f" move; fetch the right one with `git tag -d {tag} && git fetch --tags`."
             )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0: released, or nothing stands in the way. 1: refused, and nothing is committed."""
+    """Return 0 if the release was cut (or, with --dry-run, could be), 1 if it was refused."""
     parser = argparse.ArgumentParser(
         prog="release",
-        description="Cuts a release: tests that updates to it lose nothing, moves the changelog's"
-        " Unreleased section to it, sets the version, commits, tags and records it. Pushes nothing.",
+        description="Cut a release: test that updates lose no edit, rename the changelog's Unreleased"
+        " section, set the version, commit, tag and record the commit. Pushes nothing.",
     )
     parser.add_argument(
-        "version", nargs="?", help="such as 0.2.0 (default: the next one, by the changelog)"
+        "version", nargs="?", help="such as 0.2.0 (default: the next one, from the changelog)"
     )
-    parser.add_argument("--dry-run", action="store_true", help="check all, and change nothing")
+    parser.add_argument("--dry-run", action="store_true", help="run all checks and change nothing")
     options = parser.parse_args(arguments)
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -85,21 +85,21 @@ def release(
     dry_run: bool = False,
     check: Sequence[str] = CHECK,
 ) -> None:
-    """Releases the state of `repository`. Raises Refused, with nothing committed.
+    """Release the state of `repository`. Raises Refused before anything is committed.
 
-    `check` is the command that says whether updates to this state lose anything.
+    `check` is the command that tests updates to this state.
     """
     if _git(repository, "status", "--porcelain"):
-        raise Refused("There are changes that are not committed: commit or stash them.")
+        raise Refused("There are uncommitted changes. Commit or stash them.")
     if (branch := _git(repository, "branch", "--show-current")) != "main":
-        raise Refused(f"Releases are cut on main, and this is {branch or 'no branch'}.")
+        raise Refused(f"Releases are cut on main, not on {branch or 'a detached HEAD'}.")
     record = releases(repository)
     changelog = repository / "CHANGELOG.md"
     changes = unreleased(changelog.read_text())
     version = next_version(list(record), changes, wanted)
     tag = f"v{version}"
     if _git(repository, "tag", "--list", tag):
-        raise Refused(f"The tag {tag} is there already, and {RECORD} does not have it.")
+        raise Refused(f"The tag {tag} already exists, but {RECORD} does not list it.")
     project, lock = repository / "pyproject.toml", repository / "uv.lock"
     heading = f"## {version} - {datetime.now(UTC):%Y-%m-%d}"
     contents = {
@@ -110,18 +110,18 @@ def release(
     if not dry_run:
         tag_releases(repository, record)
 
-    console.print("Do updates to this state lose anything? That takes minutes.")
+    console.print("Testing updates to this state; this runs for some minutes.")
     if subprocess.run(check, cwd=repository, check=False).returncode != 0:
-        raise Refused("They do, or cannot be tried: see above.")
+        raise Refused("The tests of updates failed; see above.")
     if dry_run:
-        console.print(f"{version} can be released, with:\n\n{escape(changes)}")
+        console.print(f"{version} can be released, with these changes:\n\n{escape(changes)}")
         return
 
     for path, content in contents.items():
         path.write_text(content)
     _git(repository, "commit", "--quiet", "--all", "--message", f"chore: release {version}")
     _git(repository, "tag", "--annotate", "--message", f"{version}\n\n{changes}", tag)
-    # A commit cannot hold its own hash: the next one does.
+    # A commit cannot contain its own hash; the next one does.
     with (repository / RECORD).open("a") as file:
         file.write(f'"{version}" = "{_git(repository, "rev-parse", "HEAD")}"\n')
     _git(repository, "commit", "--quiet", "--all", "--message", f"chore: record {version}")
@@ -129,18 +129,22 @@ def release(
 
 
 def unreleased(changelog: str) -> str:
-    """What the section Unreleased says. Raises Refused if that is nothing, or if Jinja is in it."""
+    """The text of the section Unreleased. Raises Refused if it is empty or contains Jinja."""
     found = re.search(r"^## Unreleased\n(.*?)(?=^## |\Z)", changelog, re.DOTALL | re.MULTILINE)
     text = found[1].strip() if found else ""
     if not re.sub(r"^#.*$", "", text, flags=re.MULTILINE).strip():
-        raise Refused("CHANGELOG.md has nothing under `## Unreleased`: say what changes for users.")
+        raise Refused(
+            "CHANGELOG.md has no text under `## Unreleased`. Describe the changes for users."
+        )
     if re.search(r"{{|{%|{#", text):
-        raise Refused("CHANGELOG.md holds {{, {% or {#, which breaks the message after an update.")
+        raise Refused(
+            "CHANGELOG.md contains {{, {% or {#, which breaks the message after an update."
+        )
     return text
 
 
 def next_version(released: Sequence[str], changes: str, wanted: str | None = None) -> Version:
-    """`wanted`, or the version after those released: a patch if `changes` are fixes alone."""
+    """`wanted`, or the version after `released`: a patch if `changes` contain only fixes."""
     last = max(map(Version, released))
     if wanted is None:
         only_fixes = set(re.findall(r"^### (.+)$", changes, re.MULTILINE)) == {"Fixed"}
@@ -151,10 +155,10 @@ def next_version(released: Sequence[str], changes: str, wanted: str | None = Non
     except InvalidVersion:
         version = None
     if version is None or str(version) != wanted or len(version.release) != 3:
-        raise Refused(f"{wanted} is no version: type three numbers, such as 0.2.0.")
+        raise Refused(f"{wanted} is not a valid version. Use three numbers, such as 0.2.0.")
     if version.is_prerelease or version.is_postrelease or version.local:
         raise Refused(
-            f"{wanted} is not a final version, and Copier would pass it over: type 0.2.0."
+            f"{wanted} is not a final version, and Copier would ignore it. Use three numbers, such as 0.2.0."
         )
     if version <= last:
         raise Refused(f"{wanted} is not after {last}, the last release.")
@@ -164,7 +168,7 @@ def next_version(released: Sequence[str], changes: str, wanted: str | None = Non
 def _set_version(path: Path, pattern: str, version: Version) -> str:
     text, count = re.subn(pattern, rf'\1"{version}"', path.read_text())
     if count != 1:
-        raise Refused(f"{path.name} does not say the version of copier-honeycomb where it used to.")
+        raise Refused(f"The version of copier-honeycomb was not found in {path.name}.")
     return text
 
 

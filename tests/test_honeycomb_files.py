@@ -18,8 +18,8 @@ from honeycomb.validation.triggers import (
 )
 from pydantic import BaseModel, ValidationError
 
-from .answers import PLANS, REGIONS
 from .conftest import Render, Workshop
+from .template.answer_combinations import PLANS, REGIONS
 
 KINDS: Final = ("boards", "burn_alerts", "derived_columns", "slos", "triggers")
 RECIPIENT: Final = {"type": "email", "target": "on-call@example.com"}

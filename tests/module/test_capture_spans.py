@@ -7,8 +7,8 @@ import pytest
 from hooks.demo.receiver import Receiver
 
 from ..environments import Environment
-from ..test_existing import SERVER, add_observability
-from ..updates import write
+from ..template.copying import SERVER, add_observability
+from ..template.projects import write
 
 CAPTURE = """
 from acme.observability import flush, llm_call, setup_observability, traced

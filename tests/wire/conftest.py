@@ -8,7 +8,7 @@ import pytest
 from hooks.wire.cli import main
 
 from ..conftest import Render
-from ..updates import git
+from ..template.projects import git
 from .repositories import Repository
 
 Make = Callable[[Repository], Path]

@@ -8,7 +8,7 @@ import pytest
 
 from ..conftest import TEMPLATE
 from ..environments import Environment
-from ..updates import git
+from ..template.projects import git
 from .conftest import Make, contents, wire
 from .repositories import PLAIN, REFUSED, SERVERS, Repository, server
 

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from ..updates import git
+from ..template.projects import git
 from .conftest import Make, app_option, contents, wire
 from .repositories import ALL, Repository
 

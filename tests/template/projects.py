@@ -1,4 +1,4 @@
-"""Projects of each release, what users do to them, and what an update has to leave."""
+"""Projects made by each release, edits of their users, and the expected result of an update."""
 
 import os
 import subprocess
@@ -15,14 +15,16 @@ from pathspec import GitIgnoreSpec
 
 from hooks.release import Refused, releases, tag_releases
 
-from .conftest import TEMPLATE
+from ..conftest import TEMPLATE
 
 CURRENT: Final = "9999.0.0"
-"""The version that the working tree is given."""
+"""The version of the working tree."""
+NEXT: Final = "10000.0.0"
+"""The version of a changed clone."""
 ANSWERS_FILE: Final = ".copier-answers.yml"
-
-Files = dict[str, bytes]
-
+RETIRED: Final = "hooks/questions/retired.jinja"
+SOURCES: Final = ("copier.yml", "template", "hooks/questions", "CHANGELOG.md")
+"""The files that a rendering depends on."""
 STARTED_ONCE: Final = (
     "/.gitignore",
     "/README.md",
@@ -39,9 +41,11 @@ STARTED_ONCE: Final = (
 )
 """Files of layout `new` that belong to the user from the first copy on."""
 
+Files = dict[str, bytes]
+
 
 def git(folder: Path, *arguments: str, check: bool = True) -> str:
-    """What a git command prints, of a user without settings."""
+    """Return the output of a git command, run for a user without settings."""
     identity = ["-c", "user.name=A user", "-c", "user.email=user@example.org"]
     plain = ["-c", "core.quotePath=false", "-c", "commit.gpgSign=false"]
     return subprocess.run(
@@ -54,9 +58,19 @@ def git(folder: Path, *arguments: str, check: bool = True) -> str:
     ).stdout
 
 
+def copy_sources(folder: Path) -> None:
+    """Copy the template's sources to `folder`, uncommitted changes included."""
+    listed = git(TEMPLATE, "ls-files", "-co", "--exclude-standard", *SOURCES)
+    for name in listed.splitlines():
+        if (TEMPLATE / name).exists():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes((TEMPLATE / name).read_bytes())
+
+
 @dataclass(frozen=True)
 class Template:
-    """A clone of this repository with the tags of its releases, and the working tree as the newest."""
+    """A clone of this repository with its releases tagged, and the working tree as CURRENT."""
 
     folder: Path
 
@@ -66,13 +80,9 @@ class Template:
         git(self.folder, "tag", f"v{version}")
 
     def retire(self, *paths: str) -> None:
-        """Names `paths` as those of files that were managed."""
-        settings = self.folder / "copier.yml"
-        before, first, after = settings.read_text().partition(
-            "\nretired:\n  type: yaml\n  when: false\n  default: |\n"
-        )
-        lines = "".join(f"    - {path}\n" for path in paths)
-        settings.write_text(before + first + lines + after)
+        """List `paths` as managed files that CURRENT was the last release to have."""
+        with (self.folder / RETIRED).open("a") as file:
+            file.write(f"{CURRENT}:\n" + "".join(f"  - {path}\n" for path in paths))
 
     def copy(self, destination: Path, version: str, answers: dict[str, Any]) -> None:
         copier.run_copy(
@@ -83,6 +93,23 @@ class Template:
             quiet=True,
             vcs_ref=version if version == "HEAD" else f"v{version}",
         )
+
+
+def clone(folder: Path) -> Template:
+    """Clone this repository into `folder`, uncommitted changes included."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        git(folder.parent, "clone", "-q", str(TEMPLATE), str(folder))
+        tag_releases(folder, releases())
+    except (Refused, subprocess.CalledProcessError) as error:
+        raise AssertionError(
+            f"Updates cannot be tested without this repository's history: {error}"
+        ) from None
+    git(folder, "rm", "-rq", "--ignore-unmatch", *SOURCES)
+    copy_sources(folder)
+    template = Template(folder)
+    template.release(CURRENT)
+    return template
 
 
 def managed(project: Files) -> Files:
@@ -97,43 +124,21 @@ def managed(project: Files) -> Files:
     return {name: text for name, text in project.items() if not started_once.match_file(name)}
 
 
-def clone(folder: Path) -> Template:
-    """Clones this repository into `folder`, what is not committed included."""
-    try:
-        git(folder.parent, "clone", "-q", str(TEMPLATE), str(folder))
-        tag_releases(folder, releases())
-    except (Refused, subprocess.CalledProcessError) as error:
-        raise AssertionError(
-            f"Updates cannot be tested without this repository's history: {error}"
-        ) from None
-    rendered = ("copier.yml", "template", "hooks/questions", "CHANGELOG.md")
-    git(folder, "rm", "-rq", "--ignore-unmatch", *rendered)
-    listed = git(TEMPLATE, "ls-files", "-co", "--exclude-standard", *rendered)
-    for name in listed.splitlines():
-        if (TEMPLATE / name).exists():
-            target = folder / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes((TEMPLATE / name).read_bytes())
-    template = Template(folder)
-    template.release(CURRENT)
-    return template
-
-
 @dataclass(frozen=True)
 class Kind:
-    """A kind of project: the answers, and what the repository held before the template came."""
+    """A kind of project: answers, and the repository that the template was copied into."""
 
     name: str
     answers: dict[str, Any]
     own: dict[str, str] = field(default_factory=dict)
     """Files of the repository, with their text."""
     folder: str = "."
-    """Where in its git repository the project is."""
+    """The project's folder in its git repository."""
 
     def is_made_by(self, commit: str) -> bool:
-        """Whether the release at `commit` made such projects."""
+        """Whether the release at `commit` supports this layout."""
         settings = git(TEMPLATE, "show", f"{commit}:copier.yml", check=False)
-        # Said by releases before `existing` came. Where history is missing, the tests say so.
+        # The text of releases without layout `existing`. Missing history fails the tests themselves.
         return self.answers["layout"] == "new" or "is not there yet" not in settings
 
 
@@ -167,12 +172,17 @@ KINDS: Final = (
 
 
 def made() -> list[tuple[Kind, str]]:
-    """Each kind of project with each release that made such, or else with the current state."""
+    """Each kind of project with each release that supports it, or else with the working tree."""
     found = []
     for kind in KINDS:
         versions = [version for version, commit in releases().items() if kind.is_made_by(commit)]
         found += [(kind, version) for version in versions or [CURRENT]]
     return found
+
+
+def oldest() -> list[tuple[Kind, str]]:
+    """Each kind of project with the oldest release that supports it."""
+    return list({kind.name: (kind, version) for kind, version in reversed(made())}.values())[::-1]
 
 
 def contents(folder: Path) -> Files:
@@ -195,12 +205,12 @@ class Project:
     kind: Kind
     folder: Path
     base: Files
-    """The managed files, as the release made them."""
+    """The managed files of the release."""
     fresh: Files
-    """The managed files of a fresh copy of the current state."""
+    """The managed files of a fresh copy of the working tree."""
 
     def edit(self, change: Callable[[str, bytes], bytes | None]) -> None:
-        """Replaces each managed file by what `change` makes of it: None deletes it."""
+        """Replace each managed file by the result of `change`, or delete it for None."""
         for name, text in self.base.items():
             changed = text if name == ANSWERS_FILE else change(name, text)
             if changed is None:
@@ -213,7 +223,7 @@ class Project:
         git(self.folder, "commit", "-q", "--allow-empty", "-m", "Mine")
 
     def update(self, version: str = CURRENT, **answers: Any) -> None:
-        """Commits, and updates as `copier update --defaults` does."""
+        """Commit, then update as `copier update --defaults` does."""
         self.commit()
         copier.run_update(
             self.folder,
@@ -226,7 +236,7 @@ class Project:
         )
 
     def conflicts(self) -> set[str]:
-        """The files that git shows as unmerged."""
+        """The files that git lists as unmerged."""
         listed = git(self.folder, "ls-files", "--unmerged", ".").splitlines()
         return {line.split("\t")[1] for line in listed}
 
@@ -238,10 +248,11 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 def expected(before: Files, base: Files, fresh: Files) -> Files:
-    """What an update has to make of the files `before` it.
+    """The files after an update of `before`.
 
-    Each file of the user's is still there: where it is managed, as git merges the edits, and what is
-    retired is empty then; where it is not, as it was. What they deleted stays so. What is new arrives.
+    Every file of the user is kept. A managed file is merged as git merges it (a retired file is merged with
+    an empty one), any other is unchanged. A file that the user deleted stays deleted, and new managed
+    files are created.
     """
     after = {
         name: merge(mine, base.get(name, b""), fresh.get(name, b""))
@@ -255,7 +266,7 @@ def expected(before: Files, base: Files, fresh: Files) -> Files:
 
 @cache
 def merge(mine: bytes, base: bytes, theirs: bytes) -> bytes:
-    """The three-way merge of git, with Copier's words in the markers of a conflict."""
+    """Merge three versions as git does, with Copier's labels at the markers of a conflict."""
     if mine in (base, theirs):
         return theirs
     if base == theirs:
@@ -274,15 +285,15 @@ def merge(mine: bytes, base: bytes, theirs: bytes) -> bytes:
 
 
 def losses(before: Files, base: Files, after: Files) -> list[str]:
-    """What an update took away: files, and lines that the user wrote into them."""
+    """The files that an update deleted, and the lines of the user that it deleted."""
     lost = []
     for name, mine in before.items():
         if name == ANSWERS_FILE:
             continue
         if name not in after:
             lost.append(
-                f"{name} would be deleted from the user's project: if the template has it no"
-                " more, name it under `retired` in copier.yml, and say so in CHANGELOG.md"
+                f"{name} would be deleted from the user's project. If the template dropped it, list"
+                f" it in {RETIRED}, and mention it in CHANGELOG.md"
             )
         else:
             here = set(after[name].splitlines())

@@ -1,4 +1,4 @@
-"""The answers that renderings are tried with."""
+"""Combinations of answers to render."""
 
 from functools import cache
 from itertools import combinations, product
@@ -29,21 +29,21 @@ def every_combination() -> list[dict[str, Any]]:
 
 
 def pairs(combination: dict[str, Any]) -> set[Any]:
-    """Each pair of answers that meets in `combination`."""
+    """All pairs of answers in `combination`."""
     return set(combinations(((name, repr(value)) for name, value in combination.items()), 2))
 
 
 @cache
 def covering_combinations() -> list[dict[str, Any]]:
-    """A few of all combinations, in which each pair of answers meets at least once."""
+    """A few combinations that contain every pair of answers at least once."""
     every = every_combination()
-    # What is found depends on the order: fifty tries, the same ones each time.
+    # The result depends on the order: try fifty, the same ones each time.
     tries = (Random(seed).sample(every, len(every)) for seed in range(50))
     return min(map(_covering, tries), key=len)
 
 
 def _covering(rest: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Takes from `rest` the combination with the most pairs that are missing, until none is."""
+    """Choose from `rest` the combination with the most missing pairs, until no pair is missing."""
     missing = set().union(*map(pairs, rest))
     chosen: list[dict[str, Any]] = []
     while missing:
@@ -54,7 +54,7 @@ def _covering(rest: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def as_answers(combination: dict[str, Any]) -> dict[str, Any]:
-    """What Copier is given: the names are two answers."""
+    """The answers as Copier expects them; `names` is two of them."""
     names: dict[str, Any] = combination["names"]
     return names | {name: value for name, value in combination.items() if name != "names"}
 

@@ -1,4 +1,4 @@
-"""What the rendered documents tell people to type exists."""
+"""Commands and links in the rendered documents are valid."""
 
 import re
 import shlex
@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import UV, Render, Workshop
+from ..conftest import UV, Render, Workshop
 
 DOCUMENTS = ("README.md", ".env.example", "docs/observability.md", "docs/runbooks.md")
-# In a line of its own, behind what it sets, or within a sentence.
+# On a separate line, after assignments of variables, or in a sentence.
 COMMAND = re.compile(r"(?:^ {4}|`)((?:[A-Z_]+=\S+ )*uvx? [^`\n]+)", re.MULTILINE)
 
 
@@ -30,7 +30,7 @@ def documented(project: Path) -> set[str]:
     }
 
 
-def test_every_documented_command_is_known_to_the_program_that_it_names(
+def test_every_documented_command_exists(
     project: Path, workshop: Workshop
 ) -> None:
     commands = documented(project)
@@ -42,11 +42,11 @@ def test_every_documented_command_is_known_to_the_program_that_it_names(
             while "=" in words[0]:
                 del words[0]
             program = [UV] if words[0] == "uv" else [UV, "tool", "run"]
-            # Each program takes an option that it does not know for an error, help or not.
+            # Every program rejects an unknown option, even together with --help.
             workshop.run(project, *program, *words[1:], "--help")
 
 
-def test_every_link_within_a_document_leads_to_a_heading_of_it(project: Path) -> None:
+def test_every_link_within_a_document_names_a_heading(project: Path) -> None:
     for name in DOCUMENTS:
         text = (project / name).read_text()
         headings = {

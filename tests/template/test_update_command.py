@@ -1,8 +1,10 @@
-"""`copier update` at a prompt: what it says, how it ends, and how it is taken back."""
+"""`copier update` on the command line: its messages, its exit status, and how to undo it."""
 
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,20 +12,31 @@ import pytest
 import yaml
 from uv import find_uv_bin
 
-from hooks.wire import cli as wire
+from ..wire.conftest import wire
+from .conftest import Once
+from .copying import copier
+from .projects import (
+    ANSWERS_FILE,
+    CURRENT,
+    KINDS,
+    NEXT,
+    Kind,
+    Template,
+    contents,
+    git,
+    write,
+)
 
-from .test_answers import copier
-from .updates import ANSWERS_FILE, CURRENT, KINDS, Kind, Template, clone, contents, git, write
-
-NEXT = "10000.0.0"
-LOGS = "order_intake/observability/logs.py"
-PRICING = "order_intake/observability/pricing.py"
+SPANS = "order_intake/observability/spans.py"
+LLM = "order_intake/observability/llm.py"
 NEW, _, PACKAGE, _ = KINDS
+UNDO = "git restore --staged --worktree . && git clean -fdq"
+DELETE_EMPTY = "git ls-files -z --modified . | xargs -0 -I FILE find FILE -type f -empty -delete"
 
 
-@dataclass(frozen=True)
+@dataclass
 class Updates:
-    """A template of two releases, and a project that the first made."""
+    """A template with two releases, and a project made by the first."""
 
     template: Path
     project: Path
@@ -36,7 +49,7 @@ class Updates:
         git(self.project, "commit", "-q", "-m", "Mine")
 
     def record(self, **answers: str) -> None:
-        """Writes into the answers' file, and commits."""
+        """Write `answers` into the answers file, and commit."""
         path = self.project / ANSWERS_FILE
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | answers))
         self.commit()
@@ -45,44 +58,62 @@ class Updates:
         answers: dict[str, str] = yaml.safe_load((self.project / ANSWERS_FILE).read_text())
         return answers[name]
 
+    def copy_template(self, folder: Path) -> None:
+        """Use a template that the test may change."""
+        shutil.copytree(self.template, folder)
+        self.template = folder
+        self.record(_src_path=str(folder))
+
+    def shell(self, command: str, folder: Path | None = None) -> None:
+        subprocess.run(command, cwd=folder or self.project, shell=True, check=True)
+
+
+@pytest.fixture(scope="session")
+def two_releases(template: Template, once: Once) -> Path:
+    """The second release changes spans.py and retires llm.py."""
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(template.folder, folder)
+        module = folder / "template/{{ package_dir }}/observability"
+        spans = module / "spans.py"
+        spans.write_text("# A fix.\n" + spans.read_text())
+        (module / "llm.py").unlink()
+        Template(folder).retire("{{ observability_dir }}/llm.py")
+        changelog = (folder / "CHANGELOG.md").read_text()
+        title, _, rest = changelog.partition("\n## ")
+        later = (
+            f"## {NEXT} - 2100-01-01\n\n### Fixed\n\n- A fix.\n\n"
+            f"## {CURRENT} - 2099-01-01\n\nOld.\n"
+        )
+        (folder / "CHANGELOG.md").write_text(f"{title}\n{later}\n## {rest}")
+        Template(folder).release(NEXT)
+
+    return once("two-releases", fill)
+
 
 @pytest.fixture
-def updates(request: pytest.FixtureRequest, tmp_path: Path) -> Updates:
-    """The second release changes logs.py, retires pricing.py, and says so in the changelog."""
+def updates(
+    request: pytest.FixtureRequest,
+    two_releases: Path,
+    rendered: Callable[[Kind, str], Path],
+    tmp_path: Path,
+) -> Updates:
     kind: Kind = getattr(request, "param", NEW)
-    template = clone(tmp_path / "template")
     project = tmp_path / "project"
-    write(project, kind.own)
-    template.copy(project, CURRENT, kind.answers)
+    shutil.copytree(rendered(kind, CURRENT) / kind.folder, project)
     git(project, "init", "-q", "-b", "main")
-    _release_next(template)
-    made = Updates(template.folder, project)
-    made.commit()
+    made = Updates(two_releases, project)
+    made.record(_src_path=str(two_releases))
     return made
 
 
-def _release_next(template: Template) -> None:
-    root = template.folder
-    logs = root / "template/{{ package_dir }}/observability/logs.py"
-    logs.write_text("# A fix.\n" + logs.read_text())
-    (root / "template/{{ package_dir }}/observability/pricing.py").unlink()
-    template.retire("{{ observability_dir }}/pricing.py")
-    changelog = (root / "CHANGELOG.md").read_text()
-    title, _, rest = changelog.partition("\n## ")
-    later = (
-        f"## {NEXT} - 2100-01-01\n\n### Fixed\n\n- A fix.\n\n## {CURRENT} - 2099-01-01\n\nOld.\n"
-    )
-    (root / "CHANGELOG.md").write_text(f"{title}\n{later}\n## {rest}")
-    template.release(NEXT)
-
-
-def test_an_update_says_what_changed_and_what_to_do(updates: Updates) -> None:
+def test_message_lists_changes_and_commands(updates: Updates) -> None:
     done = updates.update()
 
     assert done.returncode == 0, done.stderr
     assert done.stderr == (
         f"Updating to template version {NEXT}\n"
-        f"order-intake is updated from v{CURRENT} to v{NEXT}, and nothing is committed.\n"
+        f"Updated order-intake from v{CURRENT} to v{NEXT}. Nothing is committed.\n"
         "\n"
         f"## {NEXT} - 2100-01-01\n"
         "\n"
@@ -90,78 +121,114 @@ def test_an_update_says_what_changed_and_what_to_do(updates: Updates) -> None:
         "\n"
         "- A fix.\n"
         "\n"
-        "The template does not have these any more. They are empty now, or in conflict if you wrote"
-        " something into them: carry\nit over, and take them out:\n"
+        f"Removed from the template: {LLM}.\n"
+        "Your copies are now empty, or in conflict (`UU`) if you edited them: move your edits, and"
+        " delete those files.\nThis command deletes the empty ones:\n"
         "\n"
-        f"    git rm -f {PRICING}\n"
+        f"    {DELETE_EMPTY}\n"
         "\n"
-        "Look at it: `??` is new, and `UU` a conflict. The last command takes it back.\n"
+        "Review the update (`??` marks a new file, `UU` a conflict):\n"
         "\n"
         "    git status --short .\n"
         "    git diff\n"
         "    git diff --check\n"
-        f"    {TAKE_BACK}\n"
+        "\n"
+        "To undo it instead, discarding everything in this folder that is not committed:\n"
+        "\n"
+        f"    {UNDO}\n"
         "\n"
     )
-    assert (updates.project / LOGS).read_text().startswith("# A fix.\n")
-    assert (updates.project / PRICING).read_bytes() == b""
-    git(updates.project, "rm", "-q", "-f", PRICING)
+    assert (updates.project / SPANS).read_text().startswith("# A fix.\n")
+    assert (updates.project / LLM).read_bytes() == b""
+
+
+def test_no_block_of_commands_combines_the_undo_with_others(updates: Updates) -> None:
+    done = updates.update()
+
+    blocks = re.findall(r"(?:^ {4}.+\n)+", done.stderr, re.MULTILINE)
+    assert f"    {UNDO}\n" in blocks
+    assert sum(UNDO in block for block in blocks) == 1
 
 
 @pytest.mark.parametrize("updates", [PACKAGE], indirect=True)
-def test_in_a_repository_that_exists_it_names_the_command_for_its_own_files(
-    updates: Updates,
-) -> None:
+def test_message_names_the_command_that_edits_an_existing_repository(updates: Updates) -> None:
     done = updates.update()
 
     assert done.returncode == 0, done.stderr
-    assert f"\n    uvx --from {updates.template} wire .\n" in done.stderr
-    assert "\n    git rm -f src/acme/observability/pricing.py\n" in done.stderr
+    assert f"\n    uvx --from {updates.template} copier-honeycomb wire .\n" in done.stderr
+
+
+@pytest.mark.parametrize("edited", [False, True], ids=["unedited", "edited"])
+def test_one_command_deletes_retired_files_that_are_empty_and_nothing_else(
+    edited: bool, updates: Updates
+) -> None:
+    write(updates.project, {"order_intake/py.typed": "", "docs/a b.md": "mine\n"})
+    if edited:
+        write(updates.project, {LLM: (updates.project / LLM).read_text() + "# mine\n"})
+    updates.commit()
+    assert updates.update().returncode == 0
+    before = contents(updates.project)
+
+    updates.shell(DELETE_EMPTY)
+
+    after = contents(updates.project)
+    assert before.keys() - after.keys() == (set() if edited else {LLM})
+    assert all(after[name] == before[name] for name in after)
+
+
+def test_retired_files_are_named_only_by_the_update_that_empties_them(updates: Updates) -> None:
+    updates.copy_template(updates.project.with_name("template"))
+    assert "Removed from the template" in updates.update().stderr
+    # The user commits the empty file.
+    updates.commit()
+    Template(updates.template).release("10001.0.0")
+
+    done = updates.update()
+
+    assert done.returncode == 0, done.stderr
+    assert "Removed from the template" not in done.stderr
 
 
 @pytest.mark.parametrize("updates", [PACKAGE], indirect=True)
-def test_wired_again_its_own_files_have_what_the_update_needs(updates: Updates) -> None:
+def test_wire_after_an_update_adds_the_packages_that_it_needs(updates: Updates) -> None:
     declared = '[project]\nname = "acme"\nversion = "1"\ndependencies = [\n    "fastapi",\n]\n'
     write(updates.project, {"pyproject.toml": declared})
     updates.commit()
-    assert wire.main([str(updates.project), "--yes"]) == 0
+    assert wire(updates.project, "--yes") == 0
     updates.commit()
     assert updates.update("--data=otlp_protocol=grpc").returncode == 0
     updates.commit()
 
-    assert wire.main([str(updates.project), "--yes"]) == 0
+    assert wire(updates.project, "--yes") == 0
 
     assert git(updates.project, "diff", "-U0").splitlines()[-1] == '+    "grpcio>=1.60",'
     assert git(updates.project, "diff", "--numstat") == "1\t0\tpyproject.toml\n"
 
 
-TAKE_BACK = "git restore --staged --worktree . && git clean -fdq"
-
-
-def test_a_conflict_is_shown_refused_and_taken_back(updates: Updates) -> None:
-    edited = "# My own first line.\n" + (updates.project / LOGS).read_text()
-    (updates.project / LOGS).write_text(edited)
+def test_conflict_is_shown_rejected_by_ci_and_undone(updates: Updates) -> None:
+    edited = "# My own first line.\n" + (updates.project / SPANS).read_text()
+    (updates.project / SPANS).write_text(edited)
     updates.commit()
     before = contents(updates.project)
 
     assert updates.update().returncode == 0
 
-    text = (updates.project / LOGS).read_text()
+    text = (updates.project / SPANS).read_text()
     assert text.startswith(
         "<<<<<<< before updating\n# My own first line.\n=======\n# A fix.\n>>>>>>> after updating\n"
     )
-    assert f"UU {LOGS}\n" in git(updates.project, "status", "--porcelain")
-    assert f"{LOGS}:1: leftover conflict marker" in git(
+    assert f"UU {SPANS}\n" in git(updates.project, "status", "--porcelain")
+    assert f"{SPANS}:1: leftover conflict marker" in git(
         updates.project, "diff", "--check", check=False
     )
-    assert _committed_conflicts(updates) == f"{LOGS}:1:<<<<<<< before updating\n"
+    assert _committed_conflicts(updates) == f"{SPANS}:1:<<<<<<< before updating\n"
 
-    subprocess.run(TAKE_BACK, cwd=updates.project, shell=True, check=True)
+    updates.shell(UNDO)
     assert contents(updates.project) == before
     assert _committed_conflicts(updates) == ""
 
 
-def test_taking_an_update_back_leaves_the_rest_of_a_repository_alone(updates: Updates) -> None:
+def test_undo_leaves_the_rest_of_a_repository_alone(updates: Updates) -> None:
     repository = updates.project.parent / "repository"
     write(repository, {"other/own.txt": "mine\n"})
     service = repository / "services" / "intake"
@@ -169,38 +236,41 @@ def test_taking_an_update_back_leaves_the_rest_of_a_repository_alone(updates: Up
     git(repository, "init", "-q")
     git(repository, "add", "-A")
     git(repository, "commit", "-q", "-m", "All")
-    write(repository, {"other/own.txt": "mine, not committed\n", "other/new.txt": "mine\n"})
+    # Not committed.
+    write(repository, {"other/own.txt": "", "other/new.txt": "mine\n"})
     before = contents(repository)
 
     done = copier("update", "--defaults", "services/intake", cwd=repository)
     assert done.returncode == 0, done.stderr
     assert contents(repository) != before
-    # Where the update was started elsewhere, it says where its commands belong.
+    # The message names the folder for the commands if the update was started elsewhere.
     assert "\n    cd services/intake\n" in done.stderr
-    subprocess.run(f"cd services/intake\n{TAKE_BACK}", cwd=repository, shell=True, check=True)
+    updates.shell(f"cd services/intake\n{DELETE_EMPTY}", repository)
+    assert contents(repository).keys() == before.keys() - {f"services/intake/{LLM}"}
+    updates.shell(f"cd services/intake\n{UNDO}", repository)
 
     assert contents(repository) == before
 
 
 @pytest.mark.parametrize("option", ["--conflict=rej", "status.showUntrackedFiles=no"])
-def test_a_rejected_change_is_named_and_refused_in_ci(option: str, updates: Updates) -> None:
-    (updates.project / LOGS).write_text("# Mine.\n" + (updates.project / LOGS).read_text())
+def test_rejected_change_is_listed_and_rejected_by_ci(option: str, updates: Updates) -> None:
+    (updates.project / SPANS).write_text("# Mine.\n" + (updates.project / SPANS).read_text())
     updates.commit()
 
     if option.startswith("--"):
         done = updates.update(option)
     else:
-        # Copier then does not see the rejected changes that it makes conflicts of.
+        # Copier then overlooks the rejected changes, which it would turn into conflicts.
         git(updates.project, "config", *option.split("="))
         done = updates.update()
 
     assert done.returncode == 0, done.stderr
-    assert f"and delete these files:\n\n    {LOGS}.rej\n\n" in done.stderr
-    assert _committed_conflicts(updates) == f"{LOGS}.rej\n"
+    assert f"and delete these files:\n\n    {SPANS}.rej\n\n" in done.stderr
+    assert _committed_conflicts(updates) == f"{SPANS}.rej\n"
 
 
 def _committed_conflicts(updates: Updates) -> str:
-    """What the step of the rendered CI says; its exit status agrees."""
+    """Run the rendered CI's step that finds conflicts; return its output and check its exit status."""
     workflow = yaml.safe_load((updates.project / ".github/workflows/ci.yml").read_text())
     [step] = [
         step for step in workflow["jobs"]["test"]["steps"] if "conflict" in step.get("name", "")
@@ -217,10 +287,9 @@ def _committed_conflicts(updates: Updates) -> str:
     return "".join(line for line in done.stdout.splitlines(keepends=True) if ">>>>>>>" not in line)
 
 
-@pytest.mark.parametrize("name", [LOGS, f"{LOGS}.rej"])
-def test_a_commit_of_a_conflict_is_refused_by_pre_commit(name: str, updates: Updates) -> None:
+def test_pre_commit_rejects_a_conflict(updates: Updates) -> None:
     hooks = [find_uv_bin(), "tool", "run", "--quiet", "pre-commit", "run", "--all-files"]
-    variables = {**os.environ, "PRE_COMMIT_HOME": str(updates.template.parent / "pre-commit")}
+    variables = {**os.environ, "PRE_COMMIT_HOME": str(updates.project.with_name("pre-commit"))}
 
     def run() -> subprocess.CompletedProcess[str]:
         git(updates.project, "add", "-A")
@@ -236,17 +305,20 @@ def test_a_commit_of_a_conflict_is_refused_by_pre_commit(name: str, updates: Upd
     clean = run()
     assert clean.returncode == 0, clean.stdout + clean.stderr
 
-    (updates.project / name).write_text("<<<<<<< before updating\n")
-    refused = run()
-    assert refused.returncode == 1
-    assert name in refused.stdout
+    for name in (SPANS, f"{SPANS}.rej"):
+        (updates.project / name).write_text("<<<<<<< before updating\n")
+        refused = run()
+        assert refused.returncode == 1
+        assert name in refused.stdout
+        git(updates.project, "reset", "-q", "--hard")
+        git(updates.project, "clean", "-fdq")
 
 
-def test_without_global_settings_no_setting_of_git_disturbs_an_update(
+def test_settings_of_git_do_not_disturb_an_update_without_global_settings(
     updates: Updates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    edited = (updates.project / LOGS).read_text() + "# Mine, with two spaces at the end.  \n"
-    write(updates.project, {LOGS: edited, "docs/é.md": "mine\n"})
+    edited = (updates.project / SPANS).read_text() + "# Mine, with two spaces at the end.  \n"
+    write(updates.project, {SPANS: edited, "docs/é.md": "mine\n"})
     updates.commit()
     home = updates.project.parent / "home"
     settings = "[apply]\n whitespace = fix\n[core]\n quotePath = false\n[status]\n showUntrackedFiles = no\n"
@@ -257,10 +329,10 @@ def test_without_global_settings_no_setting_of_git_disturbs_an_update(
     done = updates.update()
 
     assert done.returncode == 0, done.stderr
-    assert (updates.project / LOGS).read_text() == f"# A fix.\n{edited}"
+    assert (updates.project / SPANS).read_text() == f"# A fix.\n{edited}"
 
 
-def test_whether_there_is_an_update_is_an_exit_status(updates: Updates) -> None:
+def test_check_update_exits_with_2_if_there_is_an_update(updates: Updates) -> None:
     assert copier("check-update", "--quiet", cwd=updates.project).returncode == 2
 
     updates.update()
@@ -269,18 +341,18 @@ def test_whether_there_is_an_update_is_an_exit_status(updates: Updates) -> None:
     assert copier("check-update", "--quiet", cwd=updates.project).returncode == 0
 
 
-def test_a_renamed_package_is_updated_under_its_new_name(updates: Updates) -> None:
+def test_renamed_package_is_updated_under_its_new_name(updates: Updates) -> None:
     git(updates.project, "mv", "order_intake", "intake")
     updates.record(package_name="intake")
-    mine = (updates.project / "intake/observability/logs.py").read_text()
+    mine = (updates.project / "intake/observability/spans.py").read_text()
 
     assert updates.update().returncode == 0
 
-    assert (updates.project / "intake/observability/logs.py").read_text() == "# A fix.\n" + mine
+    assert (updates.project / "intake/observability/spans.py").read_text() == "# A fix.\n" + mine
     assert not (updates.project / "order_intake").exists()
 
 
-# The troubleshooting of the README: what Copier prints, and what helps.
+# Troubleshooting in the README: Copier's errors, and the remedies.
 
 
 def test_trouble_with_uncommitted_changes(updates: Updates) -> None:
@@ -302,7 +374,7 @@ def test_trouble_with_another_folder(updates: Updates) -> None:
 
 
 @pytest.mark.parametrize("path", ["docs/observability.md/own.md", "order_intake/observability"])
-def test_trouble_with_a_folder_and_a_file_in_each_others_place(path: str, updates: Updates) -> None:
+def test_trouble_with_a_folder_and_a_file_of_the_same_name(path: str, updates: Updates) -> None:
     inner = updates.project / path
     place = inner.parent if inner.suffix else inner
     git(updates.project, "rm", "-rq", str(place))
@@ -314,7 +386,7 @@ def test_trouble_with_a_folder_and_a_file_in_each_others_place(path: str, update
 
     assert done.returncode == 1
     assert ("assert is_dir" if inner.suffix else "FileExistsError") in done.stderr
-    subprocess.run(TAKE_BACK, cwd=updates.project, shell=True, check=True)
+    updates.shell(UNDO)
     assert contents(updates.project) == before
     place.rename(place.with_name("own"))
     updates.commit()
@@ -336,6 +408,7 @@ def test_trouble_with_an_older_release(updates: Updates) -> None:
 
 
 def test_trouble_with_a_template_that_moved(updates: Updates) -> None:
+    updates.copy_template(updates.project.with_name("template"))
     moved = updates.template.with_name("moved")
     shutil.move(updates.template, moved)
 
@@ -349,6 +422,7 @@ def test_trouble_with_a_template_that_moved(updates: Updates) -> None:
 
 
 def test_trouble_with_a_missing_tag(updates: Updates) -> None:
+    updates.copy_template(updates.project.with_name("template"))
     commit = git(updates.template, "rev-parse", f"v{CURRENT}^{{commit}}").strip()
     git(updates.template, "tag", "-d", f"v{CURRENT}")
 
@@ -362,7 +436,7 @@ def test_trouble_with_a_missing_tag(updates: Updates) -> None:
 
 
 def test_trouble_with_a_shallow_clone_of_the_template(updates: Updates) -> None:
-    shallow = updates.template.with_name("shallow")
+    shallow = updates.project.with_name("shallow")
     url = updates.template.as_uri()
     git(updates.project, "clone", "-q", "--depth=1", "--branch", f"v{NEXT}", url, str(shallow))
     updates.record(_src_path=str(shallow))

@@ -1,20 +1,22 @@
-"""The questions: their defaults always do, and a bad answer is refused with what to type instead."""
+"""The questions: defaults are always valid, and an invalid answer is rejected with a valid example."""
 
 import re
-import subprocess
 import sys
+import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 from pytest_copie.plugin import Copie
 
-from .conftest import TEMPLATE, Render, Workshop
+from ..conftest import TEMPLATE, Render, Workshop
+from .copying import copier
 
-NAME = "Type small letters a to z"
-TAKEN = "means something else in Python or in this project"
-FOLDER = "Type the folder relative to the repository"
+NAME = "Use lowercase letters a to z"
+TAKEN = "is already a name in Python or in this project"
+FOLDER = "Use the path of the folder relative to the repository"
 
 BAD_ANSWERS = [
     *[
@@ -48,7 +50,7 @@ BAD_ANSWERS = [
         )
     ],
     *[
-        ("project_name", value, "is the name of a package that the service uses")
+        ("project_name", value, "is the name of a package that the service depends on")
         for value in ("fastapi", "opentelemetry-sdk", "genai-prices", "modal", "pyyaml")
     ],
     *[
@@ -105,7 +107,7 @@ BAD_ANSWERS = [
         )
     ],
     *[
-        ("modal_secret", value, "Type the name of a Modal secret")
+        ("modal_secret", value, "Use the name of a Modal secret")
         for value in ("", "-x", "a b", 'a"b', "a/b", "../x", "é", "x" * 65, "a\n")
     ],
     *[
@@ -125,8 +127,10 @@ BAD_ANSWERS = [
 
 
 @pytest.mark.parametrize(("question", "answer", "message"), BAD_ANSWERS)
-def test_a_bad_answer_is_refused(question: str, answer: str, message: str, copie: Copie) -> None:
-    result = copie.copy(extra_answers={question: answer}, template_dir=TEMPLATE)
+def test_invalid_answer_is_rejected(
+    question: str, answer: str, message: str, copie: Copie, sources: Path
+) -> None:
+    result = copie.copy(extra_answers={question: answer}, template_dir=sources)
 
     assert result.exit_code != 0
     assert message in str(result.exception)
@@ -134,14 +138,17 @@ def test_a_bad_answer_is_refused(question: str, answer: str, message: str, copie
 
 
 @pytest.mark.parametrize("folder", ["..", "/etc", "src/../..", "a//b", "a b", "./a", "a/", "c:\\a"])
-def test_a_package_folder_outside_the_repository_is_refused(folder: str, copie: Copie) -> None:
+def test_package_folder_outside_the_repository_is_rejected(
+    folder: str, copie: Copie, sources: Path
+) -> None:
     answers = {"layout": "existing", "package_dir": folder}
-    result = copie.copy(extra_answers=answers, template_dir=TEMPLATE)
+    result = copie.copy(extra_answers=answers, template_dir=sources)
 
     assert result.exit_code != 0
+    assert FOLDER in str(result.exception)
 
 
-def test_there_are_sixty_bad_answers_and_more() -> None:
+def test_at_least_sixty_invalid_answers_are_tried() -> None:
     assert len(BAD_ANSWERS) >= 60
 
 
@@ -162,7 +169,7 @@ def test_there_are_sixty_bad_answers_and_more() -> None:
         ("a" * 35 + "-bcd-efg", "a" * 35 + "-bcd", "a" * 35 + "_bcd"),
     ],
 )
-def test_any_folder_name_gives_defaults_that_do(
+def test_any_folder_name_gives_valid_defaults(
     folder: str, project_name: str, package_name: str, render: Render
 ) -> None:
     answers = yaml.safe_load((render(folder) / ".copier-answers.yml").read_text())
@@ -171,7 +178,7 @@ def test_any_folder_name_gives_defaults_that_do(
     assert answers["package_name"] == package_name
 
 
-def test_what_is_recorded_is_the_answers_and_nothing_else(render: Render) -> None:
+def test_answers_file_contains_the_answers_and_nothing_else(render: Render) -> None:
     answers = yaml.safe_load((render() / ".copier-answers.yml").read_text())
 
     assert {name for name in answers if not name.startswith("_")} == {
@@ -186,18 +193,18 @@ def test_what_is_recorded_is_the_answers_and_nothing_else(render: Render) -> Non
 
 
 def taken_names() -> set[str]:
-    questions = yaml.safe_load((TEMPLATE / "copier.yml").read_text())
-    return set(re.sub(r"{#.*?#}", "", questions["taken_names"]["default"]).split())
+    names = (TEMPLATE / "hooks/questions/taken_names.jinja").read_text()
+    return set(re.sub(r"{#.*?#}", "", names).split())
 
 
-def test_no_name_of_the_standard_library_can_be_taken() -> None:
-    # A name with a capital, cProfile, is refused for that.
+def test_names_of_the_standard_library_are_taken() -> None:
+    # A name with a capital letter, cProfile, is rejected anyway.
     names = {name for name in sys.stdlib_module_names if re.fullmatch(r"[a-z]\w*", name)}
 
     assert {name for name in names if name == name.lower()} <= taken_names()
 
 
-def test_no_name_of_a_dependency_can_be_taken(render: Render, workshop: Workshop) -> None:
+def test_names_of_the_dependencies_are_taken(render: Render, workshop: Workshop) -> None:
     project = render(otlp_protocol="grpc")
     workshop.install(project)
 
@@ -210,28 +217,25 @@ def test_no_name_of_a_dependency_can_be_taken(render: Render, workshop: Workshop
     assert names <= taken_names()
 
 
-def copier(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "copier", *arguments],
-        cwd=cwd,
-        check=False,
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-    )
-
-
-def test_one_command_without_trust_and_without_answers_renders(tmp_path: Path) -> None:
+def test_copy_needs_neither_trust_nor_answers(tmp_path: Path) -> None:
     done = copier("copy", "--defaults", "--vcs-ref=HEAD", str(TEMPLATE), "my service", cwd=tmp_path)
 
     assert done.returncode == 0, done.stderr
-    assert "cd 'my service'\n    uv run fastapi dev" in done.stderr
+    assert done.stderr.endswith(
+        "Created my-service. Start it with:\n"
+        "\n"
+        "    cd 'my service'\n"
+        "    uv run fastapi dev\n"
+        "\n"
+        "docs/observability.md describes how to see the first trace, and how to send it to"
+        " Honeycomb.\n\n"
+    )
     assert "returning empty dict" not in done.stderr
     assert "Traceback" not in done.stderr
     assert (tmp_path / "my service/my_service/api/server.py").exists()
 
 
-def test_the_answers_of_another_template_are_left_alone(tmp_path: Path) -> None:
+def test_answers_of_another_template_are_not_overwritten(tmp_path: Path) -> None:
     theirs = "_src_path: gh:somebody/else\nproject_name: theirs\n"
     (tmp_path / ".copier-answers.yml").write_text(theirs)
 
@@ -247,3 +251,13 @@ def test_the_answers_of_another_template_are_left_alone(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert (tmp_path / ".copier-answers.yml").read_text() == theirs
     assert (tmp_path / ".copier-answers.honeycomb.yml").exists()
+
+
+def test_tools_accept_the_oldest_copier_that_the_template_accepts() -> None:
+    settings = yaml.safe_load((TEMPLATE / "copier.yml").read_text())
+    project = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())["project"]
+
+    extras = project["optional-dependencies"].values()
+    lines = [line for lines in (project["dependencies"], *extras) for line in lines]
+    required = {str(Requirement(line).specifier) for line in lines if line.startswith("copier>")}
+    assert required == {f"<10,>={settings['_min_copier_version']}"}

@@ -1,4 +1,4 @@
-"""One command cuts a release, or says why not and changes nothing."""
+"""`copier-honeycomb release` cuts a release, or refuses with a reason and changes nothing."""
 
 import re
 import sys
@@ -11,8 +11,8 @@ from rich.console import Console
 
 from hooks.release import Refused, next_version, release, releases, tag_releases, unreleased
 
-from .conftest import TEMPLATE
-from .updates import git
+from ..conftest import TEMPLATE
+from .projects import git
 
 SAFE = (sys.executable, "-c", "")
 UNSAFE = (sys.executable, "-c", "raise SystemExit(1)")
@@ -41,7 +41,7 @@ def state(repository: Path) -> str:
     return git(repository, "status", "--porcelain") + git(repository, "show-ref")
 
 
-def test_a_release_is_a_changelog_a_version_a_tag_and_its_record(repository: Path) -> None:
+def test_release_sets_changelog_version_tag_and_record(repository: Path) -> None:
     earlier = releases(repository)
     before = git(repository, "rev-parse", "HEAD")
 
@@ -56,7 +56,7 @@ def test_a_release_is_a_changelog_a_version_a_tag_and_its_record(repository: Pat
     assert git(repository, "rev-parse", "v7.0.0^{commit}").strip() == commit
     assert git(repository, "cat-file", "-t", "v7.0.0") == "tag\n"
     assert releases(repository) == earlier | {"7.0.0": commit}
-    # What was released before is tagged too.
+    # Earlier releases are tagged too.
     for version, released in earlier.items():
         assert git(repository, "rev-parse", f"v{version}^{{commit}}").strip() == released
     git(repository, "checkout", "-q", "v7.0.0")
@@ -70,11 +70,11 @@ def test_a_release_is_a_changelog_a_version_a_tag_and_its_record(repository: Pat
         if package["name"] == "copier-honeycomb"
     ]
     assert locked["version"] == "7.0.0"
-    # Nothing that is rendered is another than before.
+    # Renderings are unchanged.
     assert git(repository, "diff", "--stat", before.strip(), "--", "template", "copier.yml") == ""
 
 
-def test_a_dry_run_changes_nothing(repository: Path) -> None:
+def test_dry_run_changes_nothing(repository: Path) -> None:
     before = state(repository)
 
     release(Console(quiet=True), repository, dry_run=True, check=SAFE)
@@ -82,38 +82,38 @@ def test_a_dry_run_changes_nothing(repository: Path) -> None:
     assert state(repository) == before
 
 
-def test_a_release_is_refused_where_an_update_loses_something(repository: Path) -> None:
-    refused(repository, "They do, or cannot be tried", check=UNSAFE)
+def test_release_is_refused_if_an_update_loses_an_edit(repository: Path) -> None:
+    refused(repository, "The tests of updates failed", check=UNSAFE)
 
 
-def test_a_release_is_refused_with_changes_that_are_not_committed(repository: Path) -> None:
+def test_release_is_refused_with_uncommitted_changes(repository: Path) -> None:
     (repository / "own.txt").touch()
-    refused(repository, "not committed")
+    refused(repository, "uncommitted changes")
 
 
-def test_a_release_is_refused_beside_main(repository: Path) -> None:
+def test_release_is_refused_on_another_branch(repository: Path) -> None:
     git(repository, "checkout", "-q", "-b", "feature")
-    refused(repository, "this is feature")
+    refused(repository, "not on feature")
 
 
-def test_a_release_is_refused_without_a_changelog(repository: Path) -> None:
+def test_release_is_refused_without_a_changelog(repository: Path) -> None:
     changelog = repository / "CHANGELOG.md"
     changelog.write_text(changelog.read_text().replace(CHANGES, "### Added\n"))
     git(repository, "commit", "-q", "-a", "-m", "Nothing to say")
-    refused(repository, "say what changes for users")
+    refused(repository, "Describe the changes for users")
 
 
-def test_a_release_is_refused_where_its_tag_is_taken(repository: Path) -> None:
+def test_release_is_refused_if_its_tag_exists(repository: Path) -> None:
     git(repository, "tag", "v7.0.0")
-    refused(repository, "The tag v7.0.0 is there already", "7.0.0")
+    refused(repository, "The tag v7.0.0 already exists", "7.0.0")
 
 
-def test_a_release_is_refused_where_a_tag_names_another_commit(repository: Path) -> None:
+def test_release_is_refused_if_a_tag_points_to_another_commit(repository: Path) -> None:
     git(repository, "tag", "v0.1.0")
-    refused(repository, "tags never move")
+    refused(repository, "Tags never move")
 
 
-def test_a_release_is_refused_without_history(repository: Path, tmp_path: Path) -> None:
+def test_release_is_refused_without_history(repository: Path, tmp_path: Path) -> None:
     shallow = tmp_path / "shallow"
     git(tmp_path, "clone", "-q", "--depth=1", "--branch=main", repository.as_uri(), str(shallow))
     refused(shallow, "git fetch --unshallow")
@@ -144,7 +144,7 @@ def refused(
         ("### Fixed\n- x", "2.0.0", "2.0.0"),
     ],
 )
-def test_the_next_version_follows_from_the_changelog(
+def test_next_version_follows_from_the_changelog(
     changes: str, wanted: str | None, version: str
 ) -> None:
     assert str(next_version(["0.9.0", "1.2.3"], changes, wanted)) == version
@@ -153,20 +153,20 @@ def test_the_next_version_follows_from_the_changelog(
 @pytest.mark.parametrize(
     ("wanted", "sentence"),
     [
-        ("two", "is no version"),
-        ("v2.0.0", "is no version"),
-        ("2.0", "is no version"),
+        ("two", "is not a valid version"),
+        ("v2.0.0", "is not a valid version"),
+        ("2.0", "is not a valid version"),
         ("2.0.0rc1", "not a final version"),
         ("1.2.3", "not after 1.2.3"),
         ("1.2.2", "not after 1.2.3"),
     ],
 )
-def test_a_version_that_copier_would_pass_over_is_refused(wanted: str, sentence: str) -> None:
+def test_version_that_copier_would_ignore_is_refused(wanted: str, sentence: str) -> None:
     with pytest.raises(Refused, match=sentence):
         next_version(["1.2.3"], "", wanted)
 
 
-def test_a_changelog_that_is_no_plain_text_is_refused() -> None:
+def test_jinja_in_the_changelog_is_refused() -> None:
     with pytest.raises(Refused, match="breaks the message after an update"):
         unreleased("## Unreleased\n\n- `{{ name }}`\n")
 
@@ -179,20 +179,20 @@ def test_every_release_is_in_the_changelog() -> None:
     assert set(releases()) <= set(headings)
     assert headings == sorted(headings, key=Version, reverse=True)
     assert project["version"] == headings[0]
-    # The message after an update holds it, and renders it.
+    # The message after an update renders it.
     assert not re.search(r"{{|{%|{#", changelog)
 
 
 @pytest.mark.parametrize("version", releases())
-def test_what_is_released_is_not_told_otherwise_later(version: str) -> None:
+def test_changelog_of_a_release_never_changes(version: str) -> None:
     then = git(TEMPLATE, "show", f"{releases()[version]}:CHANGELOG.md", check=False)
     now = (TEMPLATE / "CHANGELOG.md").read_text()
 
-    # The first release was recorded before its section had a name.
-    told = _section(then, version) or _section(then, "Unreleased")
-    assert told, f"The history of {version} is cut off: run `git fetch --unshallow`. {then}"
-    # A merge puts lines for Unreleased here: move them up.
-    assert _section(now, version) == told
+    # The first release was recorded before its section was renamed.
+    released = _section(then, version) or _section(then, "Unreleased")
+    assert released, f"History before {version} is missing. Run `git fetch --unshallow`. {then}"
+    # A merge may have put lines of Unreleased into this section. Move them up.
+    assert _section(now, version) == released
 
 
 def _section(changelog: str, title: str) -> str:

@@ -1,0 +1,157 @@
+"""The module in an existing repository, with the oldest and the newest supported packages."""
+
+from pathlib import Path
+
+import pytest
+
+from hooks.demo.receiver import Receiver
+
+from ..environments import Environment
+from ..fakes.llm import LLMAPIs
+from ..template.copying import SERVER, add_observability
+from ..template.projects import write
+
+
+@pytest.mark.parametrize("package_dir", ["src/acme", "."])
+@pytest.mark.parametrize("ends", ["oldest", "newest"])
+def test_the_tests_of_the_module_pass_at_both_ends(
+    ends: str, package_dir: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    python: Environment = request.getfixturevalue(ends)
+    folder = "" if package_dir == "." else f"{package_dir}/"
+    write(tmp_path, {"pyproject.toml": "", f"{folder}main.py": SERVER})
+    if folder:
+        write(tmp_path, {f"{folder}__init__.py": ""})
+    assert add_observability(tmp_path)["package_dir"] == package_dir
+
+    done = python.run(tmp_path, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests")
+
+    assert done.returncode == 0, done.stdout
+    assert " passed" in done.stdout
+
+
+USED = """
+from contextlib import suppress
+from sqlalchemy import create_engine, text
+engine = create_engine("sqlite://")
+with engine.connect() as connection:
+    connection.execute(text("SELECT 1"))
+
+from fastapi import FastAPI
+app = FastAPI()
+from acme.observability import instrument_app
+instrument_app(app)
+
+@app.get("/hello/{name}")
+def hello(name: str) -> str:
+    with engine.connect() as connection:
+        connection.execute(text("SELECT 2"))
+    return name
+
+from fastapi.testclient import TestClient
+with TestClient(app) as client:
+    client.get("/hello/you")
+"""
+
+
+@pytest.mark.parametrize("ends", ["oldest", "newest"])
+def test_one_call_traces_a_service_and_an_engine_that_was_made_before(
+    ends: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    python: Environment = request.getfixturevalue(ends)
+    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": SERVER})
+    add_observability(tmp_path)
+
+    with Receiver() as receiver:
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+        done = python.run(tmp_path, "-c", USED, variables=variables)
+        assert done.returncode == 0, done.stdout
+        query, server = sorted(receiver.wait_for(2), key=lambda span: span.kind)
+
+    assert (server.name, server.kind, server.parent_id) == ("GET /hello/{name}", "server", None)
+    assert server.attributes == {
+        "http.request.method": "GET",
+        "http.route": "/hello/{name}",
+        "http.response.status_code": 200,
+    }
+    assert (query.name, query.parent_id) == ("SELECT", server.span_id)
+    assert query.attributes["db.query.text"] == "SELECT ?"
+
+
+BARE = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("anthropic", "sqlalchemy", "httpx", "httpx2", "modal", "openai", "genai_prices"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Absent())
+from acme.observability import flush, instrument_app, llm_call, traced, TokenUsage
+from fastapi import FastAPI
+app = FastAPI()
+instrument_app(app)
+with traced("work"), llm_call("openai", "gpt-4o") as call:
+    call.record_usage(TokenUsage(input_tokens=1, output_tokens=1))
+flush()
+"""
+
+
+@pytest.mark.parametrize("ends", ["oldest", "newest"])
+def test_what_is_not_there_is_not_needed(
+    ends: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    python: Environment = request.getfixturevalue(ends)
+    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": SERVER})
+    add_observability(tmp_path)
+
+    with Receiver() as receiver:
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+        done = python.run(tmp_path, "-W", "ignore", "-c", BARE, variables=variables)
+        assert done.returncode == 0, done.stdout
+        assert {span.name for span in receiver.wait_for(2)} == {"work", "llm.call"}
+
+    # One line says that costs are missing.
+    assert len(done.stdout.splitlines()) == 1, done.stdout
+    assert "LLM prices could not be loaded" in done.stdout
+
+
+CALLS = """
+import sys
+from acme.observability import flush, setup_observability
+setup_observability()
+import anthropic, openai
+hello = [{"role": "user", "content": "Hello"}]
+anthropic.Anthropic(api_key="k", base_url=sys.argv[1]).messages.create(
+    model="claude-sonnet-4-6", max_tokens=9, messages=hello)
+openai.OpenAI(api_key="k", base_url=sys.argv[1] + "/v1").chat.completions.create(
+    model="gpt-4o-mini", messages=hello)
+flush()
+"""
+
+
+def test_calls_of_both_sdks_carry_their_cost_without_an_edit(
+    newest: Environment, tmp_path: Path
+) -> None:
+    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": SERVER})
+    add_observability(tmp_path)
+
+    with LLMAPIs() as apis, Receiver() as receiver:
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+        done = newest.run(tmp_path, "-c", CALLS, apis.url, variables=variables)
+        assert done.returncode == 0, done.stdout
+        spans = receiver.wait_for(2)
+
+    told = {
+        str(span.attributes["llm.provider"]): (
+            span.attributes["llm.model"],
+            span.attributes["llm.input_tokens"],
+            span.attributes["llm.output_tokens"],
+            round(float(str(span.attributes["llm.cost_usd"])), 7),
+        )
+        for span in spans
+    }
+    assert told == {
+        # 120 in at 3 dollars a million, 5,000 read at 0.30, 2,000 written at 3.75, 60 out at 15.
+        "anthropic": ("claude-sonnet-4-6", 7120, 60, 0.01026),
+        # 600 in at 0.15, 400 read at 0.075, 100 out at 0.60.
+        "openai": ("gpt-4o-mini", 1000, 100, 0.00018),
+    }

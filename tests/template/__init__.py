@@ -1,0 +1,1 @@
+"""The template: questions, renderings, updates, releases."""

@@ -1,0 +1,106 @@
+"""Edits that users make to managed files."""
+
+import shutil
+import subprocess
+from collections.abc import Callable
+from difflib import SequenceMatcher
+from pathlib import Path
+from random import Random
+from typing import Final
+
+from .projects import Project
+
+MIDDLE: Final = b"# mine, in the middle\n"
+END: Final = b"# mine, at the end\n"
+INSTEAD: Final = b"# mine instead\n"
+
+Lines = list[bytes]
+Edit = Callable[[Random, Lines], Lines | None]
+"""Returns the edited lines, or None to delete the file."""
+
+
+def add_lines(lines: Lines) -> Lines:
+    middle = len(lines) // 2
+    return [*lines[:middle], MIDDLE, *lines[middle:], END]
+
+
+EDITS: Final[list[Edit]] = [
+    lambda random, lines: None,
+    lambda random, lines: [],
+    lambda random, lines: lines[: random.randrange(len(lines) + 1)],
+    lambda random, lines: lines[random.randrange(len(lines) + 1) :],
+    lambda random, lines: lines[::-1],
+    lambda random, lines: [line for line in lines if random.random() < 0.95],
+    lambda random, lines: [line if random.random() < 0.95 else b"# mine\n" for line in lines],
+    lambda random, lines: [line.replace(b"\n", b"\r\n") for line in lines],
+    lambda random, lines: [*lines[:-1], lines[-1].rstrip()] if lines else lines,
+    lambda random, lines: [line if line.strip() else b" \t\n" for line in lines],
+    lambda random, lines: [b"\xef\xbb\xbf", *lines],
+    lambda random, lines: [*lines, "# é 漢 \u2028 🙂\n".encode()],
+    lambda random, lines: [*lines, b"<<<<<<< not a marker of Copier\n"],
+    lambda random, lines: [
+        *lines,
+        b"--- a/x\n",
+        b"+++ b/x\n",
+        b"@@ -1 +1 @@\n",
+        b"\\ No newline\n",
+    ],
+    lambda random, lines: [
+        b"A lone \r, \x0b, \x0c, \x1c and \xc2\x85 end no line." + b"x" * 70_000 + b"\n",
+        *lines,
+    ],
+]
+
+
+def replace_changed_line(text: bytes, new: bytes) -> bytes | None:
+    """Replace a line that the update from `text` to `new` replaces too; None if it replaces none."""
+    lines = text.splitlines(keepends=True)
+    matcher = SequenceMatcher(None, text.splitlines(), new.splitlines())
+    for tag, start, _, _, _ in matcher.get_opcodes():
+        if tag in ("replace", "delete"):
+            return b"".join([*lines[:start], INSTEAD, *lines[start + 1 :]])
+    return None
+
+
+def reformatted(folder: Path, scratch: Path) -> dict[str, bytes]:
+    """The Python files of `folder`, formatted with settings that differ from the template's."""
+    shutil.copytree(folder, scratch, ignore=shutil.ignore_patterns(".git"))
+    style = ["--config", "line-length = 60", "--config", "format.quote-style = 'single'"]
+    subprocess.run(["ruff", "format", "-q", "--no-cache", *style, "."], cwd=scratch, check=True)
+    return {
+        path.relative_to(scratch).as_posix(): path.read_bytes() for path in scratch.rglob("*.py")
+    }
+
+
+def edit_every_file(project: Project, scratch: Path) -> dict[str, str]:
+    """Edit each managed file in one of many ways; return the name of the edit by file."""
+    random = Random(f"{project.kind.name} {sorted(project.base)}")
+    formatted = reformatted(project.folder, scratch)
+    edits: dict[str, str] = {}
+
+    changed: list[str] = []
+    others: list[str] = []
+
+    def change(name: str, text: bytes) -> bytes | None:
+        number = len(edits)
+        lines = text.splitlines(keepends=True)
+        instead = replace_changed_line(text, project.fresh.get(name, b""))
+        if instead is not None:
+            changed.append(name)
+            if len(changed) % 3 == 1:
+                edits[name] = "same line"
+                return instead
+        if number % 3 == 0:
+            edits[name] = "add lines"
+            return b"".join(add_lines(lines))
+        if number % 3 == 1 and name in formatted:
+            edits[name] = "reformat"
+            return formatted[name]
+        index = len(others) % len(EDITS)
+        others.append(name)
+        edits[name] = f"edit {index}"
+        some = EDITS[index](random, lines)
+        return None if some is None else b"".join(some)
+
+    project.edit(change)
+    return edits

@@ -1,0 +1,179 @@
+"""The template in an existing repository: it adds files, and changes none."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import copier
+import pytest
+
+from ..conftest import TEMPLATE
+from .copying import SERVER, Files, add_observability
+from .copying import copier as copier_command
+from .projects import git, write
+
+
+def digests(repository: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(repository)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(repository.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+SHAPES: list[tuple[Files, str, str]] = [
+    ({"acme/__init__.py": "", "acme/main.py": SERVER}, "acme", "acme"),
+    ({"src/acme/__init__.py": "", "src/acme/api/server.py": SERVER}, "src/acme", "acme"),
+    ({"backend/app/__init__.py": "", "backend/app/main.py": SERVER}, "backend/app", "app"),
+    (
+        {"backend/__init__.py": "", "backend/app/__init__.py": "", "backend/app/main.py": SERVER},
+        "backend/app",
+        "backend.app",
+    ),
+    ({"app/main.py": SERVER}, "app", "app"),
+    ({"backend/main.py": SERVER, "backend/requirements.txt": ""}, "backend", ""),
+    ({"src/main.py": SERVER}, "src", ""),
+    ({"main.py": SERVER}, ".", ""),
+    ({"main.py": "", "app/__init__.py": "", "app/main.py": SERVER}, "app", "app"),
+    ({"tests/main.py": "", "docs/app.py": "", "acme/asgi.py": SERVER}, "acme", "acme"),
+    ({"acme/__init__.py": "", "acme/web/app.py": SERVER}, "acme", "acme"),
+    ({"acme/__init__.py": "", "acme/routes.py": SERVER}, "acme", "acme"),
+    ({"README.md": ""}, ".", ""),
+]
+
+
+@pytest.mark.parametrize(("files", "package_dir", "import_name"), SHAPES)
+def test_folder_of_the_server_is_found(
+    files: Files, package_dir: str, import_name: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"pyproject.toml": "", **files})
+    before = digests(tmp_path)
+
+    answers = add_observability(tmp_path)
+
+    assert answers["layout"] == "existing"
+    assert (answers["package_dir"], answers["import_name"]) == (package_dir, import_name)
+    after = digests(tmp_path)
+    assert {name: after[name] for name in before} == before
+    folder = "observability" if package_dir == "." else f"{package_dir}/observability"
+    tests = "tests/observability" if import_name else "tests/telemetry"
+    for name in after.keys() - before.keys() - {".copier-answers.yml"}:
+        assert name.startswith((f"{folder}/", f"{tests}/", "honeycomb/", "docs/")), name
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("requirements-web.txt", "existing"),
+        ("main.py", "existing"),
+        ("src/acme/main.py", "existing"),
+        ("docs/index.md", "new"),
+    ],
+)
+def test_folder_with_python_files_is_an_existing_repository(
+    name: str, layout: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"LICENSE": "", name: ""})
+
+    assert add_observability(tmp_path)["layout"] == layout
+
+
+def test_folder_name_may_be_a_glob_pattern(tmp_path: Path) -> None:
+    repository = tmp_path / "shop [v2] *?"
+    write(repository, {"requirements.txt": "", "src/acme/main.py": SERVER})
+
+    add_observability(repository)
+
+    assert (repository / "src/acme/observability/__init__.py").exists()
+    assert (repository / "src/acme/main.py").read_text() == SERVER
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("acme/observability.py", "the new package would hide it. Rename it, or choose another"),
+        ("acme/observability/mine.py", "already exists. Rename it, or choose another folder"),
+        ("tests/observability/test_x.py", "tests/observability already exists"),
+        ("honeycomb/board.json", "The folder honeycomb already exists"),
+        ("docs/observability.md", "Rename it, or keep it with --skip docs/observability.md"),
+        ("docs/runbooks.md", "Rename it, or keep it with --skip docs/runbooks.md"),
+    ],
+)
+def test_existing_file_with_a_name_of_the_template_is_refused(
+    name: str, message: str, tmp_path: Path
+) -> None:
+    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": "", name: ""})
+    before = digests(tmp_path)
+
+    with pytest.raises(ValueError, match=message):
+        add_observability(tmp_path)
+
+    assert digests(tmp_path) == before
+
+
+def test_skip_keeps_an_existing_document(tmp_path: Path) -> None:
+    name = "docs/observability.md"
+    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", name: "mine\n"})
+
+    done = copier_command(
+        "copy", "--defaults", "--vcs-ref=HEAD", "--skip", name, str(TEMPLATE), ".", cwd=tmp_path
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / name).read_text() == "mine\n"
+    assert f"\n    uvx --from {TEMPLATE} copier-honeycomb wire .\n" in done.stderr
+
+
+def test_second_copy_changes_nothing(tmp_path: Path) -> None:
+    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": SERVER})
+    add_observability(tmp_path)
+    before = digests(tmp_path)
+
+    add_observability(tmp_path)
+
+    assert digests(tmp_path) == before
+
+
+def test_strict_ruff_settings_of_the_repository_find_nothing_in_the_new_files(
+    tmp_path: Path,
+) -> None:
+    settings = (
+        '[tool.ruff]\nline-length = 79\nlint.select = ["ALL"]\nformat.quote-style = "single"\n'
+    )
+    write(tmp_path, {"pyproject.toml": settings, "acme/__init__.py": ""})
+    add_observability(tmp_path)
+
+    for command in (["format", "--check"], ["check"]):
+        paths = ["acme/observability", "tests"]
+        done = subprocess.run(
+            ["ruff", *command, "--no-cache", *paths],
+            cwd=tmp_path,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout
+
+
+def test_update_keeps_detected_answers(tmp_path: Path) -> None:
+    template = tmp_path / "template"
+    git(tmp_path, "clone", "-q", str(TEMPLATE), str(template))
+    repository = tmp_path / "repository"
+    write(repository, {"pyproject.toml": "", "backend/__init__.py": ""})
+    write(repository, {"backend/app/__init__.py": "", "backend/app/main.py": SERVER})
+    copier.run_copy(str(template), repository, defaults=True, quiet=True, vcs_ref="HEAD")
+    git(repository, "init", "-q")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "All")
+    before = digests(repository)
+    [spans] = template.glob("template/*/observability/spans.py")
+    spans.write_text(spans.read_text() + "\n# A later fix.\n")
+    git(template, "commit", "-qam", "fix")
+
+    copier.run_update(repository, defaults=True, quiet=True, overwrite=True, vcs_ref="HEAD")
+
+    after = digests(repository)
+    changed = {name for name in after if before.get(name) != after[name]} - {".copier-answers.yml"}
+    assert {name for name in changed if not name.startswith(".git/")} == {
+        "backend/app/observability/spans.py"
+    }
