@@ -51,7 +51,8 @@ def main(
     Edits that would not be safe are left to you, with a snippet to paste. A second run changes
     nothing.
 
-    Exit status: 0 if requests are traced, 1 if a step is left to you, 2 if nothing could be done.
+    Exit status: 0 if the edits are complete (with --check, if the request is traced), 1 if requests
+    are not traced, 2 if nothing could be done.
     """
     console = Console(highlight=False, soft_wrap=True)
     try:
@@ -112,7 +113,7 @@ def _choose_app(
     except SeveralApps as several:
         if not can_ask or not sys.stdin.isatty():
             raise
-        print_step(console, "Error", Step(str(several), several.snippet))
+        print_step(console, "Note", Step(str(several), several.snippet))
         with _stoppable():
             chosen = Prompt.ask("Application", choices=several.labels, console=console)
         return find_app(project, chosen, ())

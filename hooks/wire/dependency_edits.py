@@ -27,7 +27,10 @@ _ARRAY_END: Final = r"(?:\s|#[^\n]*\n)*\]\Z"
 def with_packages(project: Project, file: DependencyFile, requirements: Sequence[str]) -> bytes:
     """Return the file with `requirements`: at their sorted place if the list is sorted, else at its
     end. Raises EditRefused if the file cannot be edited."""
-    return _add(project.content(file.path).decode(), requirements, file).encode()
+    try:
+        return _add(project.content(file.path).decode(), requirements, file).encode()
+    except EditRefused as refused:
+        raise EditRefused(str(refused), "\n".join(requirements)) from None
 
 
 def without_packages(
@@ -67,7 +70,6 @@ def install_commands(project: Project, file: DependencyFile) -> list[str]:
 def _add(text: str, requirements: Sequence[str], file: DependencyFile) -> str:
     if file.kind == "requirements":
         return _add_lines(text, requirements, file.path)
-
     edited = text
     for each in requirements:
         if file.kind == "poetry":
@@ -218,16 +220,14 @@ def _check(text: str, edited: str, requirements: Sequence[str], file: Dependency
     rest = iter(edited)
     if before != after or not all(character in rest for character in text):
         raise EditRefused(
-            f"{file.path} cannot be edited without other changes. Add these packages:",
-            "\n".join(requirements),
+            f"{file.path} cannot be edited without other changes. Add these packages:"
         )
 
 
 def _add_lines(text: str, requirements: Sequence[str], path: Path) -> str:
     if "--hash=" in text:
         raise EditRefused(
-            f"{path} contains hashes. Add these packages to its source and compile it again:",
-            "\n".join(requirements),
+            f"{path} contains hashes. Add these packages to its source and compile it again:"
         )
     newline = "\r\n" if "\r\n" in text else "\n"
     for each in requirements:

@@ -10,7 +10,7 @@ from ..conftest import TEMPLATE
 from ..environments import Environment
 from ..template.projects import git
 from .conftest import Make, contents, wire
-from .repositories import PLAIN, REFUSED, SERVERS, Repository, server
+from .repositories import LAYOUTS, PLAIN, REFUSED, SERVERS, Repository, server
 
 SHOP = {
     "pyproject.toml": """\
@@ -146,6 +146,21 @@ LLM call: acme/claude.py:12 is traced automatically.
 LLM call: acme/claude.py:17 is traced automatically.
 """
     )
+
+
+def test_prompt_chooses_one_of_several_applications(
+    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [two] = [each for each in LAYOUTS if each.name == "two equally likely applications"]
+    folder = make(two)
+    answers = iter(["acme.two:app", "y"])
+    monkeypatch.setattr("builtins.input", lambda *prompt: next(answers))
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+
+    assert wire(folder) == 0
+
+    assert "Changed: acme/two.py: added instrument_app(app)\n" in capsys.readouterr().out
+    assert (folder / "acme/one.py").read_bytes() == PLAIN.encode()
 
 
 @pytest.mark.parametrize("stop", [EOFError, KeyboardInterrupt])

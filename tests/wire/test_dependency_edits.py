@@ -140,8 +140,10 @@ def test_poetrys_table_without_a_final_line_break(tmp_path: Path) -> None:
 
 
 def test_inline_table_of_poetry_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(EditRefused, match="cannot be edited"):
+    with pytest.raises(EditRefused, match="cannot be edited") as refused:
         edit('[tool.poetry]\ndependencies = {fastapi = "*"}\n', tmp_path)
+
+    assert refused.value.snippet == "\n".join(PACKAGES)
 
 
 @pytest.mark.parametrize(
