@@ -90,7 +90,9 @@ def main(
 
 def run() -> None:
     """Run the command under its former name, `wire`."""
-    sys.exit(main.main(standalone_mode=False))
+    from ..cli import main as copier_honeycomb
+
+    copier_honeycomb(["wire", *sys.argv[1:]])
 
 
 class _Stopped(Exception):
