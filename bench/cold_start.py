@@ -1,41 +1,34 @@
-"""What a container on Modal needs until it answers: with telemetry, without, and with the guide's.
+"""Measure the cold start of a container on Modal: with telemetry, without, and with the guide's.
 
     uv run bench/cold_start.py [--quick] [--json FILE]
 
-Modal's own container runtime serves the deployed files in an environment that the image's recipe
-makes, bytecode compiled, against a server on this machine. Each round starts all variants, in
-another order than the one before. Modal's own start, such as that of the machine, is not in it.
+Modal's own container runtime serves the deployed files, in an environment like that of the image
+with compiled bytecode, against a control plane on this machine. Each round starts all variants, in
+a different order each time. Modal's own part, such as starting the machine, is not included.
 """
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-import copier
 from rich import box
-from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from bench.environments import GUIDE_PACKAGES, PROJECT, ROOT, render, uv
+from bench.report import conditions, new_console, save
 from hooks.demo.receiver import Receiver
 from tests.fakes.modal import MODAL, Container, ControlPlane, Deployment
 
-REPOSITORY: Final = Path(__file__).resolve().parents[1]
 SERVE: Final = "    from bench_service.api.server import app as api\n"
-# Bare application, and the guide set up in it as it is written; see service/telemetry/guide.py.
+# The application without telemetry, set up as in service/telemetry/guide.py.
 GUIDE: Final = """
     import anthropic
     import guide
@@ -43,28 +36,23 @@ GUIDE: Final = """
     from bench_service.api.server import app as api
     guide.instrument(api, api.state.store._engine.sync_engine)
 """
-GUIDES_PACKAGES: Final = (
-    "opentelemetry-exporter-otlp-proto-grpc",
-    "opentelemetry-instrumentation-fastapi",
-    "opentelemetry-instrumentation-httpx",
-    "opentelemetry-instrumentation-sqlalchemy",
-    "httpx",
-)
 
 
 @dataclass(frozen=True)
 class Variant:
+    """A way of serving the application."""
+
     name: str
     serve: str = SERVE
-    """What `serve` does to import the application."""
-    variables: Mapping[str, str] = field(default_factory=dict)
+    """How `serve` imports the application."""
+    variables: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 OFF: Final = {"HONEYCOMB_ENABLED": "false"}
 VARIANTS: Final = (
     Variant("telemetry off", variables=OFF),
     Variant("as rendered"),
-    Variant("nothing put off", f"    import anthropic, genai_prices, http.client\n{SERVE}"),
+    Variant("nothing deferred", f"    import anthropic, genai_prices, http.client\n{SERVE}"),
     Variant("the guide", GUIDE, OFF),
 )
 COLUMNS: Final = {
@@ -75,16 +63,18 @@ COLUMNS: Final = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--quick", action="store_true", help="fewer rounds")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where the numbers go besides")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="save the numbers to FILE")
     options = parser.parse_args()
     rounds = 3 if options.quick else 11
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
+    console = new_console()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cold-start-")))
         with console.status("Making the image"):
-            project = _render(folder / "bench-service")
+            project = render(str(ROOT), folder / PROJECT)
             deployment, python = _deployed(project), _image(folder, project)
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(Receiver()).endpoint,
@@ -92,20 +82,19 @@ def main() -> None:
             "ANTHROPIC_API_KEY": "a-key-for-the-bench",
             "ANTHROPIC_BASE_URL": stack.enter_context(_messages_api(project, python)),
         }
+        deployments = {variant: _of(deployment, variant) for variant in VARIANTS}
+
+        def start(variant: Variant) -> dict[str, float]:
+            return _start(deployments[variant], python, variables | dict(variant.variables))
+
         for variant in VARIANTS:
-            # Not measured: whatever happens once on a machine.
-            _started(_of(deployment, variant), python, variables | dict(variant.variables))
+            # Discarded: includes one-time work.
+            start(variant)
         measured: list[dict[str, dict[str, float]]] = []
         for number in track(range(rounds), "Measuring", console=console, transient=True):
             first = number % len(VARIANTS)
-            measured.append(
-                {
-                    variant.name: _started(
-                        _of(deployment, variant), python, variables | dict(variant.variables)
-                    )
-                    for variant in VARIANTS[first:] + VARIANTS[:first]
-                }
-            )
+            order = VARIANTS[first:] + VARIANTS[:first]
+            measured.append({variant.name: start(variant) for variant in order})
     summary = {
         variant.name: {
             column: statistics.median(each[variant.name][column] for each in measured)
@@ -120,29 +109,15 @@ def main() -> None:
     for name, values in summary.items():
         table.add_row(name, *(f"{values[column]:.2f}" for column in COLUMNS))
     console.print(table)
-    about = {
-        "date": datetime.now(UTC).date().isoformat(),
-        "python": platform.python_version(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPUs",
-        "rounds": rounds,
-    }
+    about = {**conditions(), "rounds": rounds}
     console.print(", ".join(f"{name} {value}" for name, value in about.items()))
-    if options.json:
-        report = {**about, "summary": summary, "measured": measured}
-        options.json.write_text(json.dumps(report, indent=2) + "\n")
-
-
-def _render(project: Path) -> Path:
-    with warnings.catch_warnings():
-        # What is not committed yet is measured too.
-        warnings.simplefilter("ignore", copier.errors.DirtyLocalWarning)
-        copier.run_copy(str(REPOSITORY), project, defaults=True, quiet=True, vcs_ref="HEAD")
-    return project
+    save({**about, "summary": summary, "measured": measured}, options.json)
 
 
 def _deployed(project: Path) -> Deployment:
-    _uv("sync", "--quiet", "--project", project)
-    _uv("pip", "install", "--quiet", f"--python={project}/.venv/bin/python", MODAL)
+    """Deploy `project` to a fake control plane."""
+    uv("sync", "--project", str(project))
+    uv("pip", "install", f"--python={project}/.venv/bin/python", MODAL)
     with ControlPlane({"honeycomb-secrets": {"HONEYCOMB_API_KEY": "a-key"}}) as plane:
         done = plane.modal(
             project / ".venv/bin/python", project, "deploy", "-m", "bench_service.modal_app"
@@ -153,23 +128,21 @@ def _deployed(project: Path) -> Deployment:
 
 
 def _image(folder: Path, project: Path) -> Path:
-    """The Python of an environment as the image's, with Modal's runtime and the guide's packages."""
-    _uv(
-        *("sync", "--quiet", "--frozen", "--compile-bytecode", "--no-default-groups"),
-        *("--project", project),
+    """The Python of an environment like the image's, with Modal's runtime and the guide's packages."""
+    uv(
+        *("sync", "--frozen", "--compile-bytecode", "--no-default-groups"),
+        *("--project", str(project)),
         UV_PROJECT_ENVIRONMENT=str(folder / "image"),
     )
     python = folder / "image/bin/python"
-    _uv(
-        *("pip", "install", "--quiet", "--compile-bytecode", f"--python={python}"),
-        *(MODAL, *GUIDES_PACKAGES),
-    )
+    packages = (MODAL, *GUIDE_PACKAGES)
+    uv("pip", "install", "--compile-bytecode", f"--python={python}", *packages)
     return python
 
 
 @contextmanager
 def _messages_api(project: Path, python: Path) -> Iterator[str]:
-    """Where a stand-in for Anthropic listens while the block runs."""
+    """Run a fake of Anthropic's API, and yield its URL."""
     with subprocess.Popen(
         [python, "-m", "tests.providers.messages_api"],
         cwd=project,
@@ -182,15 +155,14 @@ def _messages_api(project: Path, python: Path) -> Iterator[str]:
         process.terminate()
 
 
-def _uv(*arguments: str | Path, **variables: str) -> None:
-    environment = {name: os.environ[name] for name in os.environ if not name.startswith("VIRTUAL")}
-    subprocess.run(["uv", *arguments], check=True, env=environment | variables)
-
-
 def _of(deployment: Deployment, variant: Variant) -> Deployment:
+    """`deployment` with the import of `variant` in its `serve`."""
     app = "/root/bench_service/modal_app.py"
-    served = deployment.files[app].decode().replace(SERVE, variant.serve.lstrip("\n"))
-    guide = (REPOSITORY / "bench/service/telemetry/guide.py").read_text()
+    source = deployment.files[app].decode()
+    if SERVE not in source:
+        raise SystemExit(f"{app} does not import the application as expected: {SERVE.strip()}")
+    served = source.replace(SERVE, variant.serve.lstrip("\n"))
+    guide = (ROOT / "bench/service/telemetry/guide.py").read_text()
     return replace(
         deployment,
         files={
@@ -201,10 +173,8 @@ def _of(deployment: Deployment, variant: Variant) -> Deployment:
     )
 
 
-def _started(
-    deployment: Deployment, python: Path, variables: Mapping[str, str]
-) -> dict[str, float]:
-    """Seconds until a new container has answered its first requests."""
+def _start(deployment: Deployment, python: Path, variables: Mapping[str, str]) -> dict[str, float]:
+    """Start a container, and return the seconds until its first requests are answered."""
     begin = time.monotonic()
     with Container(deployment, python, **variables) as container:
         assert container.get("/healthz")[0] == 200, container.log()

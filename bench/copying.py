@@ -17,9 +17,10 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich import box
 from rich.progress import Progress
@@ -61,6 +62,10 @@ class Projects:
             later = _git(self._template, "commit-tree", "-p", commit, "-m", "Next", tree)
             _git(self._template, "tag", state.next_tag, later)
 
+    def start_up(self) -> float:
+        """CPU seconds of Copier without any work."""
+        return _cpu_seconds(self._folder, "--version")
+
     def copy(self, layout: str, state: State) -> float:
         """CPU seconds of a copy of `state`."""
         fresh = self._folder / "fresh"
@@ -95,80 +100,27 @@ class Projects:
         return _cpu_seconds(project, "copy", *options, str(self._template), ".")
 
 
-@dataclass
-class Compared:
-    """CPU seconds of one operation for the release and for the checkout, lowest of all rounds."""
-
-    layout: str
-    operation: str
-    release: float = math.inf
-    checkout: float = math.inf
-
-    @property
-    def ratio(self) -> float:
-        return self.checkout / self.release
-
-    @property
-    def limit(self) -> float:
-        return LIMITS[self.operation]
-
-
 def main() -> None:
     options = _options()
     console = new_console()
-    start_up = math.inf
-    compared = [Compared(layout, operation) for layout in LAYOUTS for operation in LIMITS]
-    migrations = dict.fromkeys(LAYOUTS, math.inf)
     with (
         tempfile.TemporaryDirectory(prefix="copying-") as name,
         Progress(console=console, transient=True) as progress,
     ):
-        folder = Path(name)
-        projects = Projects(folder)
-        for _ in progress.track(range(options.rounds), description="Measuring"):
-            start_up = min(start_up, _cpu_seconds(folder, "--version"))
-            for each in compared:
-                each.release = min(each.release, _measure(projects, each, RELEASE))
-                each.checkout = min(each.checkout, _measure(projects, each, CHECKOUT))
-            for layout in LAYOUTS:
-                seconds = projects.update(layout, RELEASE, CHECKOUT.tag)
-                migrations[layout] = min(migrations[layout], seconds)
-        files = {
-            layout: [projects.files(layout, state) for state in (RELEASE, CHECKOUT)]
-            for layout in LAYOUTS
-        }
-    for each in compared:
-        each.release -= start_up
-        each.checkout -= start_up
-    report = {
-        **conditions(),
-        "rounds": options.rounds,
-        "start_up": start_up,
-        "files": files,
-        "compared": [
-            {**asdict(each), "ratio": each.ratio, "limit": each.limit} for each in compared
-        ],
-        f"update_from_{BASELINE}": {name: each - start_up for name, each in migrations.items()},
-    }
-    table = Table("layout", "CPU seconds", BASELINE, "checkout", "ratio", "limit", box=box.MARKDOWN)
-    for each in compared:
-        values = (each.release, each.checkout, each.ratio, each.limit)
-        table.add_row(each.layout, each.operation, *(f"{value:.2f}" for value in values))
-    for layout in LAYOUTS:
-        table.add_row(layout, "files", *map(str, files[layout]), "", "")
-        migration = f"{migrations[layout] - start_up:.2f}"
-        table.add_row(layout, f"update from {BASELINE}", "", migration, "", "")
-    console.print(table)
+        projects = Projects(Path(name))
+        rounds = progress.track(range(options.rounds), description="Measuring")
+        report = {**conditions(), "rounds": options.rounds, **_measure(projects, rounds)}
+    console.print(_table(report))
     console.print(
-        f"\nAbove the {start_up:.2f} s of `copier --version`; lowest of {options.rounds} rounds.\n"
-        f"{report['date']}, {report['machine']}, Python {report['python']}."
+        f"\nAbove the {report['start_up']:.2f} s of `copier --version`; lowest of {options.rounds}"
+        f" rounds.\n{report['date']}, {report['machine']}, Python {report['python']}."
     )
     save(report, options.json)
     check_limits(
         [
-            f"{each.layout}: {each.operation}: {each.ratio:.2f} > {each.limit}"
-            for each in compared
-            if each.ratio > each.limit
+            f"{each['layout']}: {each['operation']}: {each['ratio']:.2f} > {each['limit']:.2f}"
+            for each in report["compared"]
+            if each["ratio"] > each["limit"]
         ]
     )
 
@@ -182,10 +134,54 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _measure(projects: Projects, compared: Compared, state: State) -> float:
-    if compared.operation == "copy":
-        return projects.copy(compared.layout, state)
-    return projects.update(compared.layout, state, state.next_tag)
+def _measure(projects: Projects, rounds: Iterable[int]) -> dict[str, Any]:
+    """CPU seconds of each operation, lowest of all rounds, above Copier's start-up."""
+    seconds: dict[tuple[str, ...], float] = {}
+
+    def add(value: float, *key: str) -> None:
+        seconds[key] = min(seconds.get(key, math.inf), value)
+
+    for _ in rounds:
+        add(projects.start_up(), "start-up")
+        for layout in LAYOUTS:
+            for state in (RELEASE, CHECKOUT):
+                add(projects.copy(layout, state), layout, "copy", state.name)
+                add(projects.update(layout, state, state.next_tag), layout, "update", state.name)
+            add(projects.update(layout, RELEASE, CHECKOUT.tag), layout, "migration")
+    start_up = seconds.pop(("start-up",))
+    above = {key: value - start_up for key, value in seconds.items()}
+    return {
+        "start_up": start_up,
+        "compared": [
+            {
+                "layout": layout,
+                "operation": operation,
+                "release": (release := above[layout, operation, RELEASE.name]),
+                "checkout": (checkout := above[layout, operation, CHECKOUT.name]),
+                "ratio": checkout / release,
+                "limit": limit,
+            }
+            for layout in LAYOUTS
+            for operation, limit in LIMITS.items()
+        ],
+        "update_from_release": {layout: above[layout, "migration"] for layout in LAYOUTS},
+        "files": {
+            layout: [projects.files(layout, state) for state in (RELEASE, CHECKOUT)]
+            for layout in LAYOUTS
+        },
+    }
+
+
+def _table(report: Mapping[str, Any]) -> Table:
+    table = Table("layout", "CPU seconds", BASELINE, "checkout", "ratio", "limit", box=box.MARKDOWN)
+    for each in report["compared"]:
+        values = (each[name] for name in ("release", "checkout", "ratio", "limit"))
+        table.add_row(each["layout"], each["operation"], *(f"{value:.2f}" for value in values))
+    for layout in LAYOUTS:
+        from_release = f"{report['update_from_release'][layout]:.2f}"
+        table.add_row(layout, f"update from {BASELINE}", "", from_release, "", "")
+        table.add_row(layout, "files", *map(str, report["files"][layout]), "", "")
+    return table
 
 
 def _cpu_seconds(folder: Path, *arguments: str) -> float:

@@ -47,12 +47,12 @@ class Measured:
     """One variant in one round. Times are in seconds, per request unless noted."""
 
     start_cpu: float
-    """Of importing everything and setting up, in a new process with compiled bytecode."""
+    """Importing everything and setting up, in a new process with compiled bytecode."""
     start_wall: float
     first_trace_cpu: float
-    """Of the process until its first request is answered and exported, deferred work included."""
+    """From the start of the process until its first request is exported, deferred work included."""
     cpu: float
-    """Of all threads, until every span is exported."""
+    """All threads, until every span is exported."""
     p50: float
     p99: float
     events: float

@@ -1,101 +1,61 @@
-"""An OTLP receiver in a separate process, over HTTP and over gRPC, that responds immediately.
+"""Count the spans and bytes that a service exports, over HTTP or gRPC, in a separate process.
 
     python -m bench.receiver
 
-The first line on stdout is JSON with its ports. Each line on stdin is answered with one line: the
-counts since the previous one. Bodies are decompressed and decoded only then, so that this does not
-compete with the measured service.
+The first line on stdout is JSON with the port of each protocol. Each line on stdin is answered with
+one line: the counts since the previous one.
 """
 
 import asyncio
-import gzip
 import json
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
-from typing import Any
+from threading import Lock
 
-import grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-_TRACE_SERVICE = "opentelemetry.proto.collector.trace.v1.TraceService"
+from hooks.demo.receiver import Protocol, Receiver
 
 
-class Received:
-    """Everything received since the last call of `count`."""
+class Counts:
+    """What was received since the last call of `reset`."""
 
     def __init__(self) -> None:
-        self.bytes_on_the_wire = 0
-        self._bodies: list[tuple[bytes, bool]] = []
+        self._lock = Lock()
+        self._counts: dict[str, int] = {}
 
-    def add(self, body: bytes, *, compressed: bool = False) -> None:
-        self._bodies.append((body, compressed))
+    def add(self, **counts: int) -> None:
+        with self._lock:
+            for name, count in counts.items():
+                self._counts[name] = self._counts.get(name, 0) + count
 
-    def count(self) -> dict[str, float]:
-        bodies, self._bodies = self._bodies, []
-        on_the_wire, self.bytes_on_the_wire = self.bytes_on_the_wire, 0
-        unpacked = [gzip.decompress(body) if packed else body for body, packed in bodies]
-        spans = [
-            span
-            for body in unpacked
-            for of_resource in ExportTraceServiceRequest.FromString(body).resource_spans
+    def reset(self) -> dict[str, int]:
+        with self._lock:
+            counts, self._counts = self._counts, {}
+        return {"events": 0, "wire_bytes": 0, "unpacked_bytes": 0, **counts}
+
+
+class CountingReceiver(Receiver):
+    """Counts spans and does not keep them, so that it competes little with the measured service."""
+
+    def __init__(self, protocol: Protocol, counts: Counts) -> None:
+        super().__init__(protocol)
+        self._counts = counts
+
+    def add_spans(self, request: ExportTraceServiceRequest) -> None:
+        # Honeycomb bills each span, each event of a span and each link as one event.
+        events = sum(
+            1 + len(span.events) + len(span.links)
+            for of_resource in request.resource_spans
             for of_scope in of_resource.scope_spans
             for span in of_scope.spans
-        ]
-        return {
-            # Honeycomb bills each span, each event of a span and each link as one event.
-            "events": sum(1 + len(span.events) + len(span.links) for span in spans),
-            "wire_bytes": on_the_wire,
-            "unpacked_bytes": sum(map(len, unpacked)),
-        }
+        )
+        self._counts.add(events=events, unpacked_bytes=request.ByteSize())
 
 
-def _serve_http(received: Received) -> int:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = self.rfile.read(int(self.headers["content-length"]))
-            received.add(body, compressed=self.headers["content-encoding"] == "gzip")
-            self.send_response(200)
-            self.send_header("content-type", "application/x-protobuf")
-            self.send_header("content-length", "0")
-            self.end_headers()
-
-        def log_message(self, *arguments: Any) -> None: ...
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_port
-
-
-def _serve_grpc(received: Received) -> int:
-    def export(request: bytes, context: grpc.ServicerContext) -> bytes:
-        received.add(request)
-        return b""
-
-    server = grpc.server(ThreadPoolExecutor(max_workers=2))
-    server.add_generic_rpc_handlers(
-        [
-            grpc.method_handlers_generic_handler(
-                _TRACE_SERVICE, {"Export": grpc.unary_unary_rpc_method_handler(export)}
-            )
-        ]
-    )
-    port: int = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    # A garbage-collected server stops.
-    _servers.append(server)
-    return port
-
-
-_servers: list[grpc.Server] = []
-
-
-async def _relay(port: int, count: Callable[[int], None]) -> int:
-    """Forward connections to `port` and count each byte received, whatever the protocol."""
+async def _relay(endpoint: str, count: Callable[[int], None]) -> int:
+    """Forward connections to `endpoint`, and count each byte of the requests on the wire."""
+    port = int(endpoint.rpartition(":")[2])
 
     async def forward(
         source: asyncio.StreamReader, target: asyncio.StreamWriter, counted: bool
@@ -123,18 +83,18 @@ async def _relay(port: int, count: Callable[[int], None]) -> int:
 
 
 async def main() -> None:
-    received = Received()
-
-    def count(size: int) -> None:
-        received.bytes_on_the_wire += size
-
-    ports = {
-        "http": await _relay(_serve_http(received), count),
-        "grpc": await _relay(_serve_grpc(received), count),
-    }
-    print(json.dumps(ports), flush=True)
-    while await asyncio.to_thread(sys.stdin.readline):
-        print(json.dumps(received.count()), flush=True)
+    counts = Counts()
+    with (
+        CountingReceiver("http/protobuf", counts) as http,
+        CountingReceiver("grpc", counts) as grpc,
+    ):
+        ports = {
+            name: await _relay(receiver.endpoint, lambda size: counts.add(wire_bytes=size))
+            for name, receiver in {"http": http, "grpc": grpc}.items()
+        }
+        print(json.dumps(ports), flush=True)
+        while await asyncio.to_thread(sys.stdin.readline):
+            print(json.dumps(counts.reset()), flush=True)
 
 
 if __name__ == "__main__":
