@@ -202,9 +202,9 @@ def _count(environments: Environments, variant: Variant, folder: Path) -> Counte
         requests = [str(WARM_UP_REQUESTS), str(REQUESTS)]
         _run(["valgrind", "--quiet", *callgrind, python, *arguments, *requests], variables)
         received = receiver.ask("count")
-    # The first dump is of what precedes telemetry: Python and the packages of the service.
-    start_up, first_trace, _, measured = (
-        _total(profile.with_name(f"{profile.name}.{number}")) for number in range(2, 6)
+    # Between two phases, a collection of garbage has a dump too.
+    _, start_up, first_trace, _, measured = (
+        _total(profile.with_name(f"{profile.name}.{2 * phase + 1}")) for phase in range(5)
     )
     return Counted(
         start_up=start_up,
@@ -216,7 +216,13 @@ def _count(environments: Environments, variant: Variant, folder: Path) -> Counte
 
 def _run(command: list[str], variables: Mapping[str, str]) -> None:
     done = subprocess.run(
-        command, cwd=ROOT, env=variables, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stdout}{done.stderr}")

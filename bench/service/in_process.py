@@ -2,11 +2,12 @@
 
     python -m bench.service.in_process VARIANT WARM_UP_REQUESTS REQUESTS
 
-Every phase ends with a call of the C function `getsid`, which nothing else here uses: callgrind
-writes its counters and resets them at each call (`--dump-before=getsid`).
+Every phase starts and ends with a call of the C function `getsid`, which nothing else here uses:
+callgrind writes its counters and resets them at each call (`--dump-before=getsid`).
 """
 
 import asyncio
+import gc
 import json
 import os
 import sys
@@ -42,6 +43,9 @@ _SCOPE = {
 
 
 def _end_phase() -> None:
+    os.getsid(0)
+    # Each phase starts without garbage: else the number of full collections in it would vary.
+    gc.collect()
     os.getsid(0)
 
 
