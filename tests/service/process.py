@@ -8,12 +8,13 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 from queue import Empty, Queue
 from threading import Thread
 from types import TracebackType
 from typing import Any, Final, Self
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from ..conftest import Workshop
@@ -28,6 +29,23 @@ def wait_until(condition: Callable[[], bool], expected: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"Did not happen: {expected}"
         time.sleep(0.02)
+
+
+class Log:
+    """The output of a process. It can be read while the process writes."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._path = Path(self._folder.name) / "log"
+        # Appended to: reading a file that the process inherits would move its position.
+        self.file = self._path.open("ab")
+
+    def text(self) -> str:
+        """Return the output so far."""
+        return self._path.read_text(errors="replace")
+
+    def clear(self) -> None:
+        self.file.truncate(0)
 
 
 class Service:
@@ -46,10 +64,17 @@ class Service:
             "--port={port}",
         )
         self._variables = variables
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - read until the end of the test
+        self._log = Log()
         self.exit_code: int | None = None
 
     def __enter__(self) -> Self:
+        # Another process may get the free port first.
+        while not self._start():
+            pass
+        return self
+
+    def _start(self) -> bool:
+        """Start the service and wait until it is healthy. Return false if its port is in use."""
         port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         program, *arguments = (part.format(port=port) for part in self._command)
@@ -58,7 +83,7 @@ class Service:
             cwd=self._project,
             env=self._workshop.variables | self._variables,
             stdin=subprocess.DEVNULL,
-            stdout=self._log,
+            stdout=self._log.file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -66,11 +91,15 @@ class Service:
         while True:
             try:
                 self.get("/healthz")
-                return self
-            except (URLError, ConnectionError):
+                return True
+            except (OSError, HTTPException, ValueError):
                 if time.monotonic() > deadline or self._process.poll() is not None:
                     self._kill()
-                    raise AssertionError(f"The service did not start.\n{self.log()}") from None
+                    log = self.log()
+                    if "address already in use" in log.lower():
+                        self._log.clear()
+                        return False
+                    raise AssertionError(f"The service did not start.\n{log}") from None
                 time.sleep(0.05)
 
     def __exit__(
@@ -110,8 +139,7 @@ class Service:
 
     def log(self) -> str:
         """Return the output so far."""
-        self._log.seek(0)
-        return self._log.read().decode()
+        return self._log.text()
 
 
 class Program:
@@ -121,7 +149,7 @@ class Program:
         self._command = [str(workshop.environment / "bin/python"), "-c", source]
         self._project = project
         self._variables = workshop.variables | variables
-        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - read until the end of the test
+        self._log = Log()
         self._lines: Queue[str] = Queue()
 
     def __enter__(self) -> Self:
@@ -131,7 +159,7 @@ class Program:
             env=self._variables,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._log,
+            stderr=self._log.file,
             text=True,
         )
         self._reader = Thread(target=self._read, daemon=True)
@@ -175,8 +203,7 @@ class Program:
 
     def log(self) -> str:
         """Return its stderr so far."""
-        self._log.seek(0)
-        return self._log.read()
+        return self._log.text()
 
 
 def free_port() -> int:

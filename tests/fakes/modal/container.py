@@ -21,7 +21,7 @@ from urllib.request import Request
 from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 
-from ...service.process import PATIENCE, send
+from ...service.process import PATIENCE, Log, send
 from .control_plane import SUCCESS, Context, Deployment, Servicer, serve
 
 Stop = Literal["scale-down", "SIGINT", "SIGTERM"]
@@ -55,7 +55,7 @@ class Container(Servicer):
         self._restored_from = restored_from
         self._variables = variables
         self._folder = tempfile.TemporaryDirectory()
-        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - read until the end of the test
+        self._log = Log()
         self._inputs: Queue[api_pb2.FunctionGetInputsItem] = Queue()
         self._requests: dict[str, api_pb2.DataChunk] = {}
         self._answers: dict[str, Queue[_Message]] = {}
@@ -77,7 +77,7 @@ class Container(Servicer):
             cwd=root / "root",
             env=self._environment(root),
             stdin=subprocess.DEVNULL,
-            stdout=self._log,
+            stdout=self._log.file,
             stderr=subprocess.STDOUT,
         )
         threading.Thread(target=self._wait_for_exit, daemon=True).start()
@@ -123,8 +123,7 @@ class Container(Servicer):
 
     def log(self) -> str:
         """Return the output so far."""
-        self._log.seek(0)
-        return self._log.read().decode()
+        return self._log.text()
 
     def _wait_for_exit(self) -> None:
         self._process.wait()
