@@ -48,7 +48,7 @@ async def describe(article: str) -> str:
 }
 
 
-def test_readme_shows_the_output(
+def test_documentation_shows_the_output(
     make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shop = Repository("shop", dict(SHOP), package_dir="src/shop", import_name="shop")
@@ -58,10 +58,9 @@ def test_readme_shows_the_output(
     assert wire(folder) == 0
 
     output = [line.rstrip() for line in capsys.readouterr().out.rstrip().splitlines()]
-    readme = (TEMPLATE / "README.md").read_text().splitlines()
-    first = readme.index("    --- a/src/shop/main.py")
-    shown = [line.removeprefix("    ") for line in readme[first : first + len(output)]]
-    assert shown == output
+    documented = (TEMPLATE / "docs/copying.md").read_text().splitlines()
+    first = documented.index("--- a/src/shop/main.py")
+    assert documented[first : first + len(output)] == output
 
 
 def test_dry_run_prints_the_edits_and_changes_no_file(
