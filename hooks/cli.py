@@ -23,6 +23,11 @@ class _Entry(NamedTuple):
 
 
 _COMMANDS: Final = {
+    "doctor": _Entry("hooks.doctor:doctor", "Diagnose why traces do not reach Honeycomb."),
+    "plan": _Entry("hooks.honeycomb.cli:plan", "Show the changes that apply would make."),
+    "apply": _Entry("hooks.honeycomb.cli:apply", "Create and update boards, triggers and SLOs."),
+    "marker": _Entry("hooks.honeycomb.cli:marker", "Record a deploy in Honeycomb."),
+    "check": _Entry("hooks.honeycomb.cli:check", "Validate honeycomb/ without Honeycomb."),
     "wire": _Entry("hooks.wire.cli:main", "Trace an existing service: edit its files."),
     "demo": _Entry(
         "hooks.demo.show:main", "Render a service, send a prompt, show the trace.", "demo", False
@@ -70,7 +75,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         error.show()
         status = 1
     except (KeyboardInterrupt, click.Abort):
-        click.echo("\nStopped. Completed changes were kept.", err=True)
+        click.echo("Stopped. Completed changes were kept.", err=True)
         status = 130
     except BrokenPipeError:
         # The reader is gone, as after `| head`. Python would try to flush once more at exit.

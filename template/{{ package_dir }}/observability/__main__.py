@@ -1,73 +1,80 @@
-"""`python -m <package>.observability doctor|plan|apply|marker`"""
+"""Self-check: the effective settings, and one test span through the pipeline of the service."""
 
 import argparse
+import json
+import logging
 import os
+import shlex
 import sys
-from typing import NoReturn
+from dataclasses import asdict
+from logging.handlers import MemoryHandler
+from typing import Any, Final
 
-_DOCTOR = """Goes through what can keep traces from arriving, in the order in which it goes wrong,
-and stops at the cause. Sends one test span. Ends with 0, or with 1 where something is broken."""
-_PLAN = """Shows what apply would do. Ends with 0 where that is nothing, with 2 where changes wait,
-with 1 on an error."""
-_APPLY = """Makes Honeycomb have the boards, triggers and SLOs that the files of honeycomb/ say. What
-people made by hand stays as it is. Ends with 0, or with 1 where something failed; run again, it does
-the rest."""
-_MARKER = """Records a deploy, as a line in every graph of the dataset. Ends with 0, or with 1."""
+from opentelemetry import trace
 
+from . import defaults, flush, setup_observability
+from .resource import make_resource
+from .settings import Settings
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        # 2 would say that changes wait.
-        self.print_usage(sys.stderr)
-        self.exit(1, f"{self.prog}: {message}\n")
+_FORMER_COMMANDS: Final = ("doctor", "plan", "apply", "marker")
 
 
-def main(arguments: list[str] | None = None) -> int:
-    parser = _Parser(prog=f"python -m {__package__}", allow_abbrev=False)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
-    doctor = commands.add_parser(
-        "doctor", help="find out why no traces arrive", description=_DOCTOR
-    )
-    plan = commands.add_parser("plan", help="show what apply would do", description=_PLAN)
-    apply = commands.add_parser(
-        "apply", help="make boards, triggers and SLOs as the files say", description=_APPLY
-    )
-    marker = commands.add_parser("marker", help="record a deploy", description=_MARKER)
-    for command in (plan, apply):
-        command.add_argument(
-            "--prune", action="store_true", help="delete what was made from a file that is gone"
-        )
-    apply.add_argument("--dry-run", action="store_true", help="change nothing, as plan does")
-    marker.add_argument("--version", help="what was deployed; by default service.version")
-    marker.add_argument("--url", help="where the deploy is described")
-    for command in (doctor, plan, apply, marker):
-        command.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    options = parser.parse_args(arguments)
-    try:
-        return _run(options)
-    except KeyboardInterrupt:
-        print("\nStopped. What is done stays.", file=sys.stderr)
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 if the span was accepted or nothing is exported, otherwise 1."""
+    if arguments and arguments[0] in _FORMER_COMMANDS:
+        command = shlex.join(["uvx", "--from", defaults.TEMPLATE, "copier-honeycomb", *arguments])
+        print(f"`{arguments[0]}` is now a command of the template. Run: {command}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        # Nobody reads any more, as behind `| head`. Python would try once more as it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    as_json = parser.parse_args(arguments).json
+    log = MemoryHandler(capacity=1000, flushLevel=logging.CRITICAL + 1)
+    logger = logging.getLogger(__package__)
+    logger.addHandler(log)
+    logger.propagate = False
+    settings = Settings.from_environment()
+    span = _export_test_span(settings, log)
+    shown = _shown(settings)
+    if as_json:
+        print(json.dumps({"settings": shown, "warnings": _messages(log), "span": span}))
+    else:
+        for name, value in shown.items():
+            print(f"{name:20} {value}")
+        outcome = {True: "accepted", False: f"not accepted: {span['reason']}", None: "not exported"}
+        print(f"\nTest span {span['trace_id'] or ''} {outcome[span['accepted']]}")
+    return 1 if span["accepted"] is False else 0
 
 
-def _run(options: argparse.Namespace) -> int:
-    # Imported here, as none needs what the others do.
-    if options.command == "doctor":
-        from .doctor import diagnose
+def _export_test_span(settings: Settings, log: MemoryHandler) -> dict[str, Any]:
+    if not settings.enabled or settings.exporter != "otlp":
+        return {"trace_id": None, "accepted": None, "reason": None}
+    # The span is kept whatever the sample rate is.
+    os.environ.pop("OTEL_TRACES_SAMPLER", None)
+    os.environ["HONEYCOMB_SAMPLE_RATE"] = "1"
+    setup_observability()
+    span = trace.get_tracer(__name__).start_span("self-check")
+    span.end()
+    accepted = flush() and settings.has_destination
+    reason = None if accepted else (_messages(log) or ["The receiver did not respond in time."])[-1]
+    trace_id = trace.format_trace_id(span.get_span_context().trace_id)
+    return {"trace_id": trace_id, "accepted": accepted, "reason": reason}
 
-        return diagnose(as_json=options.json)
-    from .honeycomb import commands as honeycomb
 
-    if options.command == "marker":
-        return honeycomb.marker(version=options.version, url=options.url, as_json=options.json)
-    if options.command == "plan" or options.dry_run:
-        return honeycomb.plan(prune=options.prune, as_json=options.json)
-    return honeycomb.apply(prune=options.prune, as_json=options.json)
+def _messages(log: MemoryHandler) -> list[str]:
+    return [record.getMessage() for record in log.buffer if record.levelno >= logging.WARNING]
+
+
+def _shown(settings: Settings) -> dict[str, Any]:
+    resource = make_resource(settings).attributes
+    headers = {name: _redacted(value) for name, value in settings.headers.items()}
+    return asdict(settings) | {"service_name": resource["service.name"], "headers": headers}
+
+
+def _redacted(value: str) -> str:
+    """The characters that identify the kind of a key, and its length."""
+    kind = value[:6] if value[:2] == "hc" and value[5:6] == "_" else ""
+    return f"{kind}...({len(value)} characters)"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -110,7 +110,7 @@ class SpanQueue:
                 self._changed.notify_all()
 
     def flush(self, timeout: float) -> bool:
-        """Sends what waits. Gives up after `timeout` seconds, or when a request fails."""
+        """Export pending spans. Returns False after `timeout` seconds, or if a request fails."""
         deadline = time.monotonic() + timeout
         with self._changed:
             failures = self._failures
@@ -122,13 +122,14 @@ class SpanQueue:
                     max(0.0, deadline - time.monotonic()),
                 )
                 self._has_given_up = not self._is_empty()
-                is_unanswered = self._has_given_up and self._failures == failures
+                has_failed = self._failures > failures
+                is_unanswered = self._has_given_up and not has_failed
             finally:
                 self._flushing -= 1
         if is_unanswered and timeout >= 1:
             # The export itself may take longer than a stop waits for it.
             self._say_once(f"no answer came within {timeout:g} s.")
-        return not self._has_given_up
+        return not self._has_given_up and not has_failed
 
     def shutdown(self) -> None:
         """Sends what waits, unless that was just tried in vain: a stop waits once."""

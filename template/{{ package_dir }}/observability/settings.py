@@ -147,11 +147,6 @@ def _honeycomb_of(endpoint: str | None) -> str | None:
     return f"https://{url.hostname}" if (url.hostname or "").endswith(".honeycomb.io") else None
 
 
-def configuration_key(variables: Mapping[str, str] = os.environ) -> str | None:
-    """The key that manages boards, triggers and SLOs. The service itself never asks for it."""
-    return Environment(variables).text("HONEYCOMB_CONFIG_KEY")
-
-
 def _file(read: Environment, name: str) -> str | None:
     return read.text(f"OTEL_EXPORTER_OTLP_TRACES_{name}", f"OTEL_EXPORTER_OTLP_{name}")
 

@@ -47,18 +47,20 @@ def setup_observability(service_name: str | None = None) -> None:
             logger.warning("Telemetry could not be set up, the service runs without: %s", error)
 
 
-def flush(timeout: float = 4.7) -> None:
-    """Sends what is waiting, and returns when it is sent or after `timeout` seconds. Never raises.
+def flush(timeout: float = 4.7) -> bool:
+    """Export pending spans. Returns True if all were exported within `timeout` seconds. Never raises.
 
-    By default a little more than one export may take, so that a stop takes 6 seconds at most.
+    The default is a little longer than one export may take, so that a shutdown takes at most 6 s.
     """
     provider: Any = trace.get_tracer_provider()
     if not hasattr(provider, "force_flush"):
-        return
+        return True
+    is_flushed = False
 
     def force_flush() -> None:
+        nonlocal is_flushed
         try:
-            provider.force_flush(int(timeout * 1000))
+            is_flushed = bool(provider.force_flush(int(timeout * 1000)))
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             logger.warning("What waits to be sent could not be sent: %s", error)
 
@@ -66,6 +68,7 @@ def flush(timeout: float = 4.7) -> None:
     thread = Thread(target=force_flush, name="flush-telemetry", daemon=True)
     thread.start()
     thread.join(timeout + 0.1)
+    return is_flushed
 
 
 def flush_at_the_end() -> None:

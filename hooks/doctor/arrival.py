@@ -1,0 +1,219 @@
+"""Checks at Honeycomb: the key, the dataset, and the columns that have arrived."""
+
+import email.utils
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from ..honeycomb.auth import KEYS_PAGE, configuration_key_error, place_of
+from ..honeycomb.client import APIError, HoneycombClient
+from ..honeycomb.columns import UnreadableRegistry, read_registry
+from ..honeycomb.remote import dataset_of
+from ..project import ProjectError, variable
+from ..terminal import progress
+from .findings import Case, Finding, ok, problem, warning
+
+REGIONS: Final = ["https://api.honeycomb.io", "https://api.eu1.honeycomb.io"]
+_CLOCK_SECONDS: Final = 300
+ARRIVAL_TIMEOUT: Final = 6.0
+RESPONSE_TIMEOUT: Final = 10.0
+
+
+def check_key_at_honeycomb(case: Case) -> Iterator[Finding]:
+    """Check if Honeycomb knows the key, unless spans are sent elsewhere."""
+    if not case.is_honeycomb or case.key is None:
+        return
+    about = "key"
+    try:
+        status, answer, ahead = _auth(case.origin, case.key)
+    except APIError as error:
+        yield problem(about, str(error))
+        return
+    if status == 401:
+        yield problem(about, _unknown_key(case, case.key))
+        return
+    if status == 407:
+        yield problem(about, "The proxy from the environment requires a name and a password.")
+        return
+    if status == 429:
+        yield warning(
+            about, f"{case.origin} rejects requests for now (429), so the key was not checked"
+        )
+        return
+    if status in (404, 405):
+        yield warning(
+            about,
+            f"{case.origin} does not have /1/auth ({status}), so it is not Honeycomb and the key was"
+            " not checked. Set a Collector or Refinery in OTEL_EXPORTER_OTLP_ENDPOINT.",
+        )
+        return
+    if status != 200 or not isinstance(answer.get("api_key_access"), dict):
+        yield problem(
+            about,
+            f"{case.origin} is not Honeycomb's API: it returns {status} for /1/auth. Check"
+            " HONEYCOMB_API_ENDPOINT.",
+        )
+        return
+    case.auth = answer
+    try:
+        yield from _permissions(case, answer, ahead)
+    except (KeyError, TypeError) as error:
+        yield problem(
+            about,
+            f"{case.origin} is not Honeycomb's API: its response lacks {error}. Check"
+            " HONEYCOMB_API_ENDPOINT.",
+        )
+
+
+def _permissions(case: Case, answer: Mapping[str, Any], ahead: float) -> Iterator[Finding]:
+    about = "key"
+    if answer["type"] == "configuration" and not answer["api_key_access"].get("events"):
+        yield problem(
+            about,
+            "It is a configuration key without the permission to send events. Create an ingest key"
+            f" {KEYS_PAGE}, Ingest.",
+        )
+        return
+    place = place_of(answer)
+    yield ok(about, f"accepted: team {place.team}, environment {place.environment}")
+    if answer["type"] == "ingest" and not answer["api_key_access"].get("createDatasets"):
+        yield warning(
+            about,
+            f"it lacks the permission to create datasets: unless the dataset {case.service_name!r}"
+            " exists, spans are accepted and dropped.",
+        )
+    if abs(ahead) > _CLOCK_SECONDS:
+        yield warning(
+            "clock",
+            f"this machine's clock is {abs(ahead) / 60:.0f} minutes"
+            f" {'ahead of' if ahead > 0 else 'behind'} Honeycomb's, so traces appear at another"
+            " time. Set it.",
+        )
+
+
+def check_dataset(case: Case) -> Iterator[Finding]:
+    """Check if the dataset exists, and which attributes have arrived in it."""
+    about = "dataset"
+    if not case.is_honeycomb:
+        yield ok(about, "your endpoint forwards the spans; see its log")
+        return
+    key = variable("HONEYCOMB_CONFIG_KEY")
+    error = configuration_key_error(key, ("createDatasets", "columns"))
+    if key is None:
+        yield ok(
+            about,
+            f"not checked, since HONEYCOMB_CONFIG_KEY is not set. Look for {case.service_name!r} among"
+            " the datasets in Honeycomb",
+        )
+        return
+    if error:
+        yield warning(about, error)
+        return
+    try:
+        with (
+            HoneycombClient(case.origin, key, progress, RESPONSE_TIMEOUT) as client,
+            client.validated_responses(),
+        ):
+            yield from _dataset(case, client)
+    except APIError as failed:
+        yield warning(about, str(failed))
+
+
+def _dataset(case: Case, client: HoneycombClient) -> Iterator[Finding]:
+    about, name = "dataset", case.service_name
+    auth = client.get("/1/auth")
+    sent, managed = place_of(case.auth or auth), place_of(auth)
+    if sent != managed:
+        yield warning(
+            about,
+            f"HONEYCOMB_API_KEY belongs to {sent.team}, {sent.environment} and HONEYCOMB_CONFIG_KEY to"
+            f" {managed.team}, {managed.environment}: traces are sent to the one, boards are created"
+            " in the other. Use keys of one environment.",
+        )
+        return
+    progress("Waiting for the test span to arrive ...")
+    deadline = time.monotonic() + ARRIVAL_TIMEOUT
+    while (dataset := dataset_of(client, name)) is None and time.monotonic() < deadline:
+        time.sleep(1)
+    if dataset is None:
+        yield warning(
+            about,
+            f"The dataset {name!r} does not exist yet. A new one may take a minute: run this again. If"
+            " it stays missing, the key lacks the permission to create datasets.",
+        )
+        return
+    written = dataset.get("last_written_at")
+    yield ok(about, f"{dataset['name']}, last written to {_ago(written)}")
+    yield _columns(case, client, str(dataset["slug"]))
+
+
+def _columns(case: Case, client: HoneycombClient, slug: str) -> Finding:
+    about = "columns"
+    try:
+        declared = read_registry(case.project.honeycomb_dir / "telemetry.yaml")
+    except (ProjectError, UnreadableRegistry) as error:
+        return warning(about, f"honeycomb/telemetry.yaml cannot be read: {error}")
+    arrived = {
+        column["key_name"]
+        for column in client.get(f"/1/columns/{slug}")
+        # apply creates columns before anything is written to them.
+        if column.get("last_written", "unknown")
+    }
+    missing = sorted(declared.keys() - arrived)
+    if not missing:
+        return ok(about, f"all {len(declared)} attributes of the service have arrived")
+    named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+    return warning(
+        about,
+        f"{len(missing)} of {len(declared)} attributes of the service have never arrived: {named}."
+        " Send the service a request, and run this again.",
+    )
+
+
+def _auth(endpoint: str, key: str) -> tuple[int, Mapping[str, Any], float]:
+    """Status and JSON of GET /1/auth, and the seconds by which this machine's clock is ahead.
+
+    Raises APIError if there is no response.
+    """
+    with HoneycombClient(endpoint, key, progress, RESPONSE_TIMEOUT) as client:
+        response = client.request("GET", "/1/auth")
+    ahead = 0.0
+    with suppress(KeyError, TypeError, ValueError):
+        ahead = (
+            time.time() - email.utils.parsedate_to_datetime(response.headers["date"]).timestamp()
+        )
+    try:
+        answer = response.json()
+    except ValueError:
+        answer = {}
+    return response.status_code, answer if isinstance(answer, dict) else {}, ahead
+
+
+def _unknown_key(case: Case, key: str) -> str:
+    if case.origin in REGIONS:
+        [other] = [region for region in REGIONS if region != case.origin]
+        with suppress(APIError):
+            if _auth(other, key)[0] == 200:
+                return (
+                    f"{case.origin} does not know the key, but {other} does: your team is in that"
+                    f" region. Set HONEYCOMB_API_ENDPOINT={other}"
+                )
+    return (
+        f"{case.origin} does not know the key (401): it is mistyped, deleted or disabled. Create an"
+        f" ingest key {KEYS_PAGE}, Ingest."
+    )
+
+
+def _ago(written: str | None) -> str:
+    try:
+        then = datetime.fromisoformat(written or "")
+    except ValueError:
+        return "never"
+    seconds = max(0, (datetime.now(UTC) - then).total_seconds())
+    if seconds < 120:
+        return f"{seconds:.0f} seconds ago"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} minutes ago"
+    return f"{seconds / 3600:.0f} hours ago"

@@ -1,0 +1,242 @@
+"""Checks of the environment variables: switches, sampling, the key and the endpoint by their form."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from ..honeycomb.auth import KEYS_PAGE, kind_of
+from ..project import resource_attributes, variable
+from .findings import Case, Finding, ok, otlp_file, problem, warning
+
+_CREATE_INGEST_KEY: Final = f"Create an ingest key {KEYS_PAGE}, Ingest, and set HONEYCOMB_API_KEY."
+_PAGES: Final = ("ui.honeycomb.io", "ui.eu1.honeycomb.io", "honeycomb.io", "www.honeycomb.io")
+_FALSE: Final = ("false", "0", "no", "off")
+_TRUE: Final = ("true", "1", "yes", "on")
+_GRPC_PORT: Final = 4317
+_HTTP_PORT: Final = 4318
+
+
+def check_switches(case: Case) -> Iterator[Finding]:
+    """Check if telemetry is enabled."""
+    about, exporter = "enabled", case.self_check.exporter
+    if (variable("HONEYCOMB_ENABLED") or "").lower() in _FALSE:
+        yield problem(about, "HONEYCOMB_ENABLED disables telemetry. Unset it, or set it to true.")
+    elif (variable("OTEL_SDK_DISABLED") or "").lower() in _TRUE:
+        yield problem(about, "OTEL_SDK_DISABLED disables telemetry. Unset it.")
+    elif variable("OTEL_TRACES_SAMPLER") == "always_off":
+        yield problem(about, "OTEL_TRACES_SAMPLER=always_off drops every trace. Unset it.")
+    elif not case.self_check.enabled:
+        yield problem(about, "The module reports that telemetry is disabled.")
+    elif exporter != "otlp":
+        effect = "are printed, not exported" if exporter == "console" else "are not exported"
+        yield problem(about, f"OTEL_TRACES_EXPORTER={exporter}: spans {effect}. Unset it.")
+    else:
+        yield ok(about, "telemetry is enabled, and spans are exported")
+
+
+def check_values(case: Case) -> Iterator[Finding]:
+    """Check variables that the module warns of when it reads them."""
+    for message in case.self_check.warnings:
+        # Without its endpoint, the service exports to another one.
+        if "_ENDPOINT " in message and "URL" in message:
+            yield problem("variables", message)
+        # A malformed key is reported with the key, and a rejected span with the span.
+        elif not message.startswith("HONEYCOMB_API_KEY") and message != case.self_check.reason:
+            yield warning("variables", message)
+    for name in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
+        path = otlp_file(name)
+        if path and not Path(case.project.root, path).is_file():
+            yield problem(
+                "variables", f"OTEL_EXPORTER_OTLP_{name} names a file that does not exist: {path}"
+            )
+
+
+def check_sampling(case: Case) -> Iterator[Finding]:
+    """Check the sample rate, and if Honeycomb can weight the sampled traces."""
+    about, rate = "sampling", case.self_check.sample_rate
+    if {"SampleRate", "sampleRate"} & resource_attributes().keys():
+        yield warning(
+            about,
+            "OTEL_RESOURCE_ATTRIBUTES contains a SampleRate, by which Honeycomb multiplies every"
+            " span. Remove it; HONEYCOMB_SAMPLE_RATE sets the weights itself.",
+        )
+    sampler = variable("OTEL_TRACES_SAMPLER")
+    if sampler and variable("HONEYCOMB_SAMPLE_RATE"):
+        yield warning(
+            about, "OTEL_TRACES_SAMPLER takes precedence over HONEYCOMB_SAMPLE_RATE. Set one."
+        )
+    if sampler and sampler.endswith("traceidratio"):
+        ratio = _number(variable("OTEL_TRACES_SAMPLER_ARG"), default=1.0)
+        if ratio <= 0 or abs(1 / ratio - rate) > 0.01:
+            yield warning(
+                about,
+                f"OTEL_TRACES_SAMPLER_ARG={ratio:g} is not 1 in N; using 1 in {rate}."
+                " HONEYCOMB_SAMPLE_RATE accepts N itself.",
+            )
+    if rate == 1:
+        yield ok(about, "every trace is kept")
+        return
+    yield ok(
+        about,
+        f"1 in {rate} traces is kept; failed, slow and expensive traces are always kept. Honeycomb"
+        " weights them, so counts are right",
+    )
+    if not case.is_honeycomb:
+        yield warning(
+            about,
+            "traces are sampled before they reach your Collector. If it or Refinery samples too,"
+            " sample in one place only.",
+        )
+
+
+def check_service_name(case: Case) -> Iterator[Finding]:
+    """Check which dataset receives the spans."""
+    name, expected = case.service_name, case.project.answers["project_name"]
+    if name == expected:
+        yield ok("service name", f"{name} (also the dataset)")
+        return
+    by = "OTEL_SERVICE_NAME" if variable("OTEL_SERVICE_NAME") else "OTEL_RESOURCE_ATTRIBUTES"
+    yield warning(
+        "service name",
+        f"{by} sets it to {name!r} instead of {expected!r}: traces are in the dataset {name!r}, and"
+        " so are the boards that apply creates.",
+    )
+
+
+def check_key(case: Case) -> Iterator[Finding]:
+    """Check the key by its form; no request is sent."""
+    about, configured = "key", variable("HONEYCOMB_API_KEY")
+    if case.key is not None:
+        if configured is not None and configured != case.key:
+            yield warning(
+                about,
+                "OTEL_EXPORTER_OTLP_HEADERS contains another key in x-honeycomb-team, which takes"
+                " precedence over HONEYCOMB_API_KEY. Remove it, unless that is intended.",
+            )
+        if configured is None and not case.has_own_endpoint:
+            yield problem(about, _key_without_endpoint())
+        else:
+            yield _kind_of_key(case, case.key)
+    elif configured is not None:
+        yield problem(about, _malformed_key(configured))
+    elif case.is_honeycomb:
+        yield problem(about, _missing_key(case))
+    else:
+        yield ok(about, f"none needed: spans are sent to your own endpoint, {case.origin}")
+
+
+def _key_without_endpoint() -> str:
+    return (
+        "OTEL_EXPORTER_OTLP_HEADERS contains a key, which is used only if"
+        " OTEL_EXPORTER_OTLP_ENDPOINT is set too. Set HONEYCOMB_API_KEY to it."
+    )
+
+
+def _kind_of_key(case: Case, key: str) -> Finding:
+    about = "key"
+    kind = kind_of(key)
+    match kind:
+        case "ingest":
+            return ok(about, "an ingest key, by its form")
+        case "Classic":
+            dataset = variable("HONEYCOMB_DATASET") or case.service_name
+            return ok(
+                about, f"a Classic key, by its form; spans are sent to the dataset {dataset!r}"
+            )
+        case "configuration":
+            return warning(
+                about,
+                "a configuration key, by its form. It works if it may send events; an ingest key,"
+                " which can do nothing else, is safer in a service.",
+            )
+        case "management":
+            return problem(
+                about, f"It is a management key, which cannot send spans. {_CREATE_INGEST_KEY}"
+            )
+        case "placeholder":
+            return problem(about, f"It is still a placeholder. {_CREATE_INGEST_KEY}")
+        case "ingest key's id" | "configuration key's id":
+            return problem(
+                about,
+                f"It is the {kind}, without its secret. A complete ingest key has 64 characters; its"
+                f" secret is shown once. {_CREATE_INGEST_KEY}",
+            )
+        case _:
+            return warning(
+                about,
+                f"has {len(key)} characters, but not the form of any known kind of Honeycomb key",
+            )
+
+
+def _malformed_key(key: str) -> str:
+    if any(quote in key for quote in "\"'`“”‘’"):
+        reason = "a quote: the quotes of a file became part of it. Set it again without them"
+    elif kind_of(key) == "placeholder":
+        return f"HONEYCOMB_API_KEY is still a placeholder. {_CREATE_INGEST_KEY}"
+    elif re.search(r"[\r\n]", key):
+        reason = "a line break. Set it again in one line"
+    elif re.search(r"\s", key):
+        reason = "a space. Copy it again"
+    else:
+        reason = "a character that is invalid in a key. Copy it again"
+    return f"HONEYCOMB_API_KEY contains {reason}. The service sends nothing with such a key."
+
+
+def _missing_key(case: Case) -> str:
+    named = re.compile(r"^\s*(export\s+)?HONEYCOMB_API_KEY\s*=\s*\S", re.MULTILINE)
+    try:
+        text = (case.project.root / ".env").read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        text = ""
+    if named.search(text):
+        return (
+            "HONEYCOMB_API_KEY is not set. The file .env contains one, but is not read by itself: add"
+            " --env-file .env to this command, and start the service with `uv run --env-file .env`,"
+            " unless it loads the file."
+        )
+    return f"HONEYCOMB_API_KEY is not set, so nothing is sent. {_CREATE_INGEST_KEY}"
+
+
+def check_endpoint(case: Case) -> Iterator[Finding]:
+    """Check the endpoint by its form; no request is sent."""
+    about, url, protocol = "endpoint", case.url, case.self_check.protocol
+    host, path = url.hostname or "", url.path.rstrip("/")
+    is_grpc = protocol == "grpc"
+    if path.endswith("/v1/traces/v1/traces") or (is_grpc and path.endswith("/v1/traces")):
+        reason = "which is not used with gRPC" if is_grpc else "which is added to it"
+        yield problem(about, f"The endpoint ends with /v1/traces, {reason}. Remove it.")
+    elif host in _PAGES:
+        region = "api.eu1" if "eu1" in host else "api"
+        yield problem(
+            about, f"{host} is Honeycomb's web page; send spans to https://{region}.honeycomb.io"
+        )
+    elif host.endswith(".honeycomb.io") and url.scheme == "http":
+        yield problem(about, f"{host} requires https:// instead of http://")
+    elif host.endswith(".honeycomb.io") and url.port not in (None, 443):
+        yield problem(
+            about, f"Honeycomb does not listen on port {url.port}. Remove it from the endpoint."
+        )
+    elif not is_grpc and not path and variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
+        yield problem(
+            about,
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is: append /v1/traces to it.",
+        )
+    else:
+        port = {_GRPC_PORT: "gRPC", _HTTP_PORT: "HTTP"}.get(url.port or 0)
+        if port and (port == "gRPC") is not is_grpc:
+            yield warning(
+                about,
+                f"{url.port} is the port for {port}, but OTEL_EXPORTER_OTLP_PROTOCOL is {protocol}."
+                f" Use {_GRPC_PORT if is_grpc else _HTTP_PORT}, or the other protocol.",
+            )
+        if url.scheme == "http" and case.key and host not in ("localhost", "127.0.0.1", "::1"):
+            yield warning(about, f"the key is sent to {host} unencrypted: use https://")
+        yield ok(about, f"{case.origin} over {protocol}")
+
+
+def _number(text: str | None, *, default: float) -> float:
+    try:
+        return float(text or default)
+    except ValueError:
+        return default

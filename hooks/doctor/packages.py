@@ -1,0 +1,163 @@
+"""Packages in the project's environment that break tracing or duplicate spans."""
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from ..project import ProjectError
+from .findings import Case, Finding, ok, problem, warning
+
+# FastAPI and Anthropic's SDK create spans themselves since these versions.
+_FASTAPI: Final = (0, 142)
+_ANTHROPIC: Final = (1, 17)
+_SQLALCHEMY_UNSUPPORTED: Final = (2, 1)
+# They configure a tracer provider, or are made for it.
+_OTHERS: Final = ("opentelemetry-distro", "logfire", "ddtrace", "honeycomb-opentelemetry")
+# Runs in the project's Python, with its standard library alone. Of two versions the first on the path wins.
+_PROBE: Final = """
+import json, sys
+from importlib.metadata import distributions
+versions = {}
+for each in distributions():
+    name = each.metadata["Name"]
+    if name:
+        versions.setdefault(name.lower().replace("_", "-"), each.version)
+json.dump(versions, sys.stdout)
+"""
+_PROBE_TIMEOUT: Final = 60.0
+
+
+def versions(python: Path) -> dict[str, str]:
+    """Versions of the packages that `python` finds, by name. Raises ProjectError if it fails."""
+    try:
+        done = subprocess.run(
+            [python, "-c", _PROBE],
+            check=True,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_TIMEOUT,
+        )
+        found: dict[str, str] = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise ProjectError(f"The packages of {python} could not be listed: {error}.") from None
+    return found
+
+
+def check_packages(case: Case) -> Iterator[Finding]:
+    """Check the versions of installed packages."""
+    about = "packages"
+    found = list(_findings(case, about))
+    if any(finding.level == "problem" for finding in found):
+        yield from sorted(found, key=lambda finding: finding.level == "problem")
+        return
+    yield from found
+    sdk = case.packages.get("opentelemetry-sdk")
+    yield ok(about, f"opentelemetry-sdk {sdk}" + ("" if found else ", no conflicting packages"))
+
+
+def _findings(case: Case, about: str) -> Iterator[Finding]:
+    packages = case.packages
+    api, sdk = packages.get("opentelemetry-api"), packages.get("opentelemetry-sdk")
+    if _number(api) != _number(sdk):
+        yield problem(
+            about,
+            f"opentelemetry-api {api} and opentelemetry-sdk {sdk} do not match: they are released in"
+            " pairs. Lock both again, with ranges such as opentelemetry-sdk>=1.43,<2.",
+        )
+    if case.self_check.protocol == "grpc" and "grpcio" not in packages:
+        yield problem(
+            about,
+            "gRPC needs grpcio, which is not installed. Add it, or set"
+            " OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf.",
+        )
+    yield from _fastapi(packages, about)
+    yield from _database(packages, about)
+    yield from _llm(packages, about)
+    for name in _OTHERS:
+        if name in packages:
+            yield warning(
+                about,
+                f"{name} is installed: if it configures a tracer provider, it exports each span too, and"
+                " samples.",
+            )
+    for name in ("httpx", "protobuf"):
+        installed = packages.get(name, "")
+        if re.search(r"(dev|rc|a|b)\d", installed):
+            yield warning(
+                about,
+                f"{name} {installed} is a pre-release, installed because of --prerelease=allow, which"
+                " the service does not need. Lock again without it.",
+            )
+
+
+def _fastapi(packages: Mapping[str, str], about: str) -> Iterator[Finding]:
+    fastapi = packages.get("fastapi")
+    contrib = packages.get("opentelemetry-instrumentation-fastapi")
+    if fastapi is None:
+        return
+    if _number(fastapi) < _FASTAPI and contrib is None:
+        yield problem(
+            about,
+            f"FastAPI {fastapi} does not create spans, so requests are not traced. Upgrade it to 0.142,"
+            " or add opentelemetry-instrumentation-fastapi.",
+        )
+    elif _number(fastapi) >= _FASTAPI and contrib is not None:
+        yield warning(
+            about,
+            f"FastAPI {fastapi} creates spans itself. If your code calls FastAPIInstrumentor, its spans"
+            " replace them, with other names and several events per request. Remove the call.",
+        )
+
+
+def _database(packages: Mapping[str, str], about: str) -> Iterator[Finding]:
+    sqlalchemy = packages.get("sqlalchemy")
+    if sqlalchemy is None or "opentelemetry-instrumentation-sqlalchemy" not in packages:
+        return
+    does = "does nothing"
+    if _number(sqlalchemy) < _SQLALCHEMY_UNSUPPORTED:
+        does = "creates a second span for each query"
+    yield warning(
+        about,
+        f"opentelemetry-instrumentation-sqlalchemy {does} on SQLAlchemy {sqlalchemy}: queries are"
+        " traced without it. Remove SQLAlchemyInstrumentor from your code.",
+    )
+
+
+def _llm(packages: Mapping[str, str], about: str) -> Iterator[Finding]:
+    anthropic = packages.get("anthropic")
+    if "genai-prices" not in packages:
+        yield warning(about, "genai-prices is not installed: LLM calls have no cost. Add it.")
+    if "opentelemetry-instrumentation-anthropic" in packages:
+        yield warning(
+            about,
+            "opentelemetry-instrumentation-anthropic exports prompts and completions unless configured"
+            " otherwise, and counts calls twice. Remove it.",
+        )
+    if (
+        anthropic
+        and _number(anthropic) >= _ANTHROPIC
+        and "opentelemetry-instrumentation-genai-anthropic" in packages
+    ):
+        yield warning(
+            about,
+            f"anthropic {anthropic} creates spans itself: outside llm_call, each call has a second span"
+            " with opentelemetry-instrumentation-genai-anthropic. Remove it.",
+        )
+    if anthropic and "opentelemetry-instrumentation-httpx" in packages:
+        transport = "httpx2, which HTTPXClientInstrumentor does not support"
+        if _number(anthropic) < (1, 0):
+            transport = "httpx"
+        yield warning(
+            about,
+            f"anthropic {anthropic} uses {transport}. If your code instruments it, each LLM call has a"
+            " second span for its HTTP request.",
+        )
+
+
+def _number(installed: str | None) -> tuple[int, int]:
+    numbers = re.match(r"(\d+)\.(\d+)", installed or "")
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)

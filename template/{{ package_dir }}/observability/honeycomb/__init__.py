@@ -1,1 +1,0 @@
-"""Honeycomb as code: its boards, triggers and SLOs are what the files of `honeycomb/` say."""

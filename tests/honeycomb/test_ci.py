@@ -1,0 +1,90 @@
+"""Steps of the rendered CI that need the template: they are never red if it cannot be reached."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pytest
+import yaml
+from uv import find_uv_bin
+
+from ..conftest import TEMPLATE
+
+WORKFLOWS = TEMPLATE / "template/.github/workflows"
+
+
+def workflow(source: str) -> Any:
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
+    environment.filters["quote"] = lambda text: f"'{text}'"
+    text = (WORKFLOWS / "ci.yml.jinja").read_text()
+    return yaml.safe_load(environment.from_string(text).render(template_source=source))
+
+
+def step(jobs: Any, name: str) -> str:
+    [found] = [
+        each["run"]
+        for job in jobs["jobs"].values()
+        for each in job["steps"]
+        if each.get("name") == name
+    ]
+    return str(found)
+
+
+def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run a step like GitHub does, with `uvx` from the environment of the tests."""
+    (folder / "bin").mkdir()
+    (folder / "bin/uvx").write_text(f'#!/bin/sh\nexec "{find_uv_bin()}" tool run --quiet "$@"\n')
+    (folder / "bin/uvx").chmod(0o755)
+    return subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=folder,
+        env=os.environ | {"PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}"},
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("source", ["/home/me/template", "../template", "git+file:///template"])
+def test_validation_is_left_out_for_a_local_template(source: str) -> None:
+    names = [each.get("name") for each in workflow(source)["jobs"]["test"]["steps"]]
+
+    assert "Validate honeycomb/" not in names
+    assert "uv run pytest" in [
+        each.get("run") for each in workflow(source)["jobs"]["test"]["steps"]
+    ]
+
+
+def test_validation_is_skipped_with_a_notice_if_the_template_is_unreachable(tmp_path: Path) -> None:
+    jobs = workflow("git+https://127.0.0.1:9/nobody/template")
+
+    done = run(step(jobs, "Validate honeycomb/"), tmp_path)
+
+    assert done.returncode == 0, done.stdout
+    assert "::notice::The template cannot be reached from here" in done.stdout
+
+
+def test_validation_fails_for_an_invalid_definition(tmp_path: Path) -> None:
+    script = step(workflow("git+https://example/template"), "Validate honeycomb/")
+    script = script.replace("'git+https://example/template'", f"'{TEMPLATE}'")
+
+    done = run(script, tmp_path)
+
+    assert done.returncode == 1
+    assert f"{tmp_path} was not rendered from this template" in done.stdout
+
+
+def test_update_check_is_skipped_with_a_notice_if_the_template_is_unreachable(
+    tmp_path: Path,
+) -> None:
+    answers = "_commit: 0.3.0\n_src_path: https://127.0.0.1:9/nobody/template\n"
+    (tmp_path / ".copier-answers.yml").write_text(answers)
+    jobs = yaml.safe_load((WORKFLOWS / "template.yml").read_text())
+
+    done = run(step(jobs, "Check for a newer release"), tmp_path)
+
+    assert done.returncode == 0, done.stdout
+    assert "::notice::The template cannot be reached from here" in done.stdout
