@@ -1,4 +1,4 @@
-"""Commands and links in the rendered documents are valid."""
+"""Commands and links in the documents of a rendered project and of this repository are valid."""
 
 import re
 import shlex
@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from ..conftest import UV, Render, Workshop
+from ..conftest import TEMPLATE, UV, Render, Workshop
 
-DOCUMENTS = ("README.md", ".env.example", "docs/observability.md", "docs/runbooks.md")
+RENDERED = ("README.md", ".env.example", "docs/observability.md", "docs/runbooks.md")
 # On a separate line, after assignments of variables, or in a sentence.
-COMMAND = re.compile(r"(?:^ {4}|`)((?:[A-Z_]+=\S+ )*uvx? [^`\n]+)", re.MULTILINE)
+COMMAND = re.compile(r"(?:^|`)((?:[A-Z_]+=\S+ )*uvx? [^`\n]+)", re.MULTILINE)
+BLOCK = re.compile(r"^```sh\n(.+?)^```|((?:^ {4}[^\n]+\n)+)", re.MULTILINE | re.DOTALL)
+# Commands that discard uncommitted work.
+UNDO = ("git restore", "git clean", "git reset", "git checkout")
 
 
 @pytest.fixture(scope="module")
@@ -22,20 +25,20 @@ def project(render: Render, workshop: Workshop) -> Path:
     return project
 
 
-def documented(project: Path) -> set[str]:
-    return {
+@pytest.fixture(scope="module")
+def documents(project: Path) -> list[Path]:
+    own = [TEMPLATE / "README.md", *sorted(TEMPLATE.glob("docs/*.md"))]
+    return [*own, *(project / name for name in RENDERED)]
+
+
+def test_every_documented_command_exists(project: Path, workshop: Workshop) -> None:
+    commands = {
         command.strip()
-        for name in DOCUMENTS
+        for name in RENDERED
         for command in COMMAND.findall((project / name).read_text())
     }
 
-
-def test_every_documented_command_exists(
-    project: Path, workshop: Workshop
-) -> None:
-    commands = documented(project)
-
-    assert len(commands) > 20
+    assert len(commands) > 15
     for command in sorted(commands):
         for part in command.split(" && "):
             words = shlex.split(part)
@@ -46,11 +49,30 @@ def test_every_documented_command_exists(
             workshop.run(project, *program, *words[1:], "--help")
 
 
-def test_every_link_within_a_document_names_a_heading(project: Path) -> None:
-    for name in DOCUMENTS:
-        text = (project / name).read_text()
-        headings = {
-            re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
-            for heading in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-        }
-        assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings, name
+def test_every_link_within_the_documents_has_a_target(documents: list[Path]) -> None:
+    for document in documents:
+        links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", document.read_text())
+        for path, heading in links:
+            target = document.parent / path if path else document
+            assert target.exists(), (document, path)
+            if heading:
+                assert heading in headings(target), (document, heading)
+
+
+def headings(document: Path) -> set[str]:
+    return {
+        re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-")
+        for heading in re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    }
+
+
+def test_no_block_of_commands_combines_an_undo_with_another_command(documents: list[Path]) -> None:
+    blocks = [
+        fenced or indented
+        for document in documents
+        for fenced, indented in BLOCK.findall(document.read_text())
+    ]
+    assert len(blocks) > 20
+    undoing = [block for block in blocks if any(command in block for command in UNDO)]
+    assert len(undoing) == 1
+    assert undoing[0].strip() == "git restore --staged --worktree . && git clean -fdq"

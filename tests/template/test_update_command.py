@@ -352,7 +352,7 @@ def test_renamed_package_is_updated_under_its_new_name(updates: Updates) -> None
     assert not (updates.project / "order_intake").exists()
 
 
-# Troubleshooting in the README: Copier's errors, and the remedies.
+# Troubleshooting in docs/updating.md: Copier's errors, and the remedies.
 
 
 def test_trouble_with_uncommitted_changes(updates: Updates) -> None:

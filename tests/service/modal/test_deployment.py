@@ -116,7 +116,7 @@ def test_deployment_without_the_key_fails_and_one_documented_command_fixes_it(
     editor.write_text(f'#!/bin/sh\nprintf %s {KEY} > "$1"\n')
     editor.chmod(0o755)
     command = "modal secret create honeycomb-secrets HONEYCOMB_API_KEY=- --force"
-    assert f"    uv run {command}\n" in (project / "docs/observability.md").read_text()
+    assert f"`uv run {command}`" in (project / "docs/observability.md").read_text()
 
     with ControlPlane(secrets) as plane:
         stopped = plane.modal(modal_python, project, *DEPLOY)
