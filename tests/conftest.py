@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import tomllib
 import warnings
@@ -18,6 +19,10 @@ from .environments import NEWEST, OLDEST, Environment, environment
 
 TEMPLATE = Path(__file__).parents[1]
 UV = find_uv_bin()
+
+# In the background of a shell, SIGINT is ignored, and so it would be by the services that tests stop.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _digest(*parts: object) -> str:

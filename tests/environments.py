@@ -13,6 +13,7 @@ from uv import find_uv_bin
 OLDEST: Final = (
     "fastapi==0.92.*",
     "httpx<0.28",
+    "opentelemetry-exporter-otlp-proto-common==1.27.*",
     "opentelemetry-instrumentation-fastapi==0.48b0",
     "opentelemetry-proto==1.27.*",
     "opentelemetry-sdk==1.27.*",
@@ -30,6 +31,8 @@ NEWEST: Final = (
     "httpx2",
     "modal",
     "openai",
+    # The official encoder, for comparison.
+    "opentelemetry-exporter-otlp-proto-common",
     "opentelemetry-instrumentation-genai-openai",
     "opentelemetry-proto",
     "opentelemetry-sdk",

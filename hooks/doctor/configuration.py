@@ -28,7 +28,7 @@ def check_switches(case: Case) -> Iterator[Finding]:
         yield problem(about, "OTEL_TRACES_SAMPLER=always_off drops every trace. Unset it.")
     elif not case.self_check.enabled:
         yield problem(about, "The module reports that telemetry is disabled.")
-    elif exporter != "otlp":
+    elif exporter != "otlp" and case.self_check.accepted is None:
         effect = "are printed, not exported" if exporter == "console" else "are not exported"
         yield problem(about, f"OTEL_TRACES_EXPORTER={exporter}: spans {effect}. Unset it.")
     else:

@@ -104,10 +104,10 @@ def check_test_span(case: Case) -> Iterator[Finding]:
         yield ok(
             about,
             "accepted. If a running service cannot export, it logs one line that begins with"
-            ' "Traces are not sent"',
+            ' "Trace export is failing"',
         )
         return
-    if "(429)" in reason:
+    if " 429: " in reason:
         yield warning(about, f"{reason} The service retries.")
         return
     hint = ""
@@ -117,8 +117,8 @@ def check_test_span(case: Case) -> Iterator[Finding]:
         hint = " If the endpoint is for HTTP, set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf."
     elif "BadStatusLine" in reason or "RemoteDisconnected" in reason:
         hint = (
-            " If the endpoint is for gRPC, set OTEL_EXPORTER_OTLP_PROTOCOL=grpc, or use its port for"
-            " HTTP."
+            " If the endpoint is for gRPC, use its port for HTTP, or add gRPC with `copier update"
+            " --data otlp_protocol=grpc` and set OTEL_EXPORTER_OTLP_PROTOCOL=grpc."
         )
     yield problem(about, reason + hint)
 

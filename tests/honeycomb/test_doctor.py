@@ -30,10 +30,10 @@ FREE: Final = f"http://127.0.0.1:{free_port()}"
 
 @pytest.fixture(scope="module")
 def commands(render: Render, workshop: Workshop) -> Commands:
-    project = render()
-    workshop.install(project, "grpcio")
+    project = render(otlp_protocol="grpc")
+    workshop.install(project)
     (project / ".venv").symlink_to(workshop.environment)
-    return Commands(project)
+    return Commands(project, OTEL_EXPORTER_OTLP_PROTOCOL="http/protobuf")
 
 
 @pytest.fixture
@@ -200,7 +200,7 @@ SET_UPS: Final = (
     ),
     Broken(
         "unknown key over gRPC",
-        "the API key was rejected (UNAUTHENTICATED)",
+        "API key rejected (UNAUTHENTICATED)",
         {
             "HONEYCOMB_API_KEY": OTHER_KEY,
             "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
@@ -225,7 +225,7 @@ SET_UPS: Final = (
         {"OTEL_RESOURCE_ATTRIBUTES": "SampleRate=10"},
         "warning",
     ),
-    Broken("rate 0", "is not a number above 0", {"HONEYCOMB_SAMPLE_RATE": "0"}, "warning"),
+    Broken("rate 0", "must be a whole number above 0", {"HONEYCOMB_SAMPLE_RATE": "0"}, "warning"),
     Broken(
         "odd ratio",
         "is not 1 in N; using 1 in 3",
@@ -396,8 +396,8 @@ def test_grpc_uses_the_client_certificate(
     ("status", "level", "found"),
     [
         (429, "warning", "The service retries."),
-        (500, "problem", "(500)"),
-        (413, "problem", "(413)"),
+        (500, "problem", "returned 500: a server error."),
+        (413, "problem", "returned 413: the request is too large."),
     ],
 )
 def test_rejected_span_is_diagnosed(
@@ -556,10 +556,11 @@ def test_conflicting_package_is_diagnosed(
 
 
 def test_grpc_without_grpcio_is_diagnosed(render: Render, workshop: Workshop) -> None:
-    project = render()
-    workshop.install(project)
+    project = render(otlp_protocol="grpc")
+    # The packages of a service that does not use gRPC.
+    workshop.install(render())
     (project / ".venv").symlink_to(workshop.environment)
-    result = Commands(project).run("doctor", OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
+    result = Commands(project).run("doctor")
     assert "gRPC needs grpcio" in lines(result, "problem")[0]
 
 

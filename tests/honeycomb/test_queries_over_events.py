@@ -29,14 +29,14 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
-from order_intake.observability.modal_container import InvocationProcessor
-from order_intake.observability.resource import make_resource
-from order_intake.observability.settings import Settings
+from order_intake.observability.integrations.modal import InvocationProcessor
+from order_intake.observability._resource import create_resource
+from order_intake.observability._settings import Settings
 from order_intake.observability.testing import capture_spans
 from opentelemetry import trace
 
-from .each_kind_of_request import make_each_kind_of_request
 from .events import events_of
+from .test_contract import send_requests
 
 MODAL = {
     "MODAL_IS_REMOTE": "1",
@@ -51,12 +51,12 @@ RUNTIME = SimpleNamespace(
 
 def test_events(tmp_path, monkeypatch):
     with capture_spans() as spans:
-        make_each_kind_of_request(tmp_path)
+        send_requests(tmp_path)
         monkeypatch.setitem(sys.modules, "modal", RUNTIME)
         span = trace.get_tracer(__name__).start_span("GET /", kind=SpanKind.SERVER)
         InvocationProcessor().on_start(span)
         span.end()
-    resource = make_resource(Settings.from_environment(variables={}), MODAL)
+    resource = create_resource(Settings.from_environment(variables={}), MODAL)
     events = [event for span in spans for event in events_of(span, resource)]
     Path("events.json").write_text(json.dumps(events))
 """

@@ -111,7 +111,7 @@ def test_what_is_not_there_is_not_needed(
 
     # One line says that costs are missing.
     assert len(done.stdout.splitlines()) == 1, done.stdout
-    assert "LLM prices could not be loaded" in done.stdout
+    assert "Could not load LLM prices" in done.stdout
 
 
 CALLS = """

@@ -6,32 +6,32 @@ from typing import Final
 from ..fakes.receiver import Fault
 
 NO_KEY: Final = "HONEYCOMB_API_KEY is not set"
-NO_INSTRUMENTATION: Final = "install opentelemetry-instrumentation-fastapi"
-FLUSH_FAILED: Final = "could not be sent"
-EXPORT: Final = "Traces are "
+NO_INSTRUMENTATION: Final = "requires opentelemetry-instrumentation-fastapi"
+FLUSH_FAILED: Final = "Could not flush pending spans"
+EXPORT: Final = "Trace export "
 """The beginning of every line about exporting spans."""
-EXPORT_FAILED: Final = "Traces are not sent"
-EXPORT_RECOVERED: Final = re.compile(r"^Traces are sent again; (\d+) spans were lost\.$")
+EXPORT_FAILED: Final = "Trace export is failing"
+EXPORT_RECOVERED: Final = re.compile(r"^Trace export recovered; (\d+) spans were dropped\.$")
 QUEUE_FULL: Final = "HONEYCOMB_SAMPLE_RATE"
-NO_RESPONSE: Final = "no answer"
+NO_RESPONSE: Final = "no response"
 
 REASONS: Final[dict[Fault, tuple[str, ...]]] = {
-    "refuses": ("cannot be reached", "Connection refused"),
-    "black hole": ("cannot be reached", "within 5 s"),
+    "refuses": ("could not reach", "Connection refused"),
+    "black hole": ("could not reach", "in 5 s"),
     "302": ("302", "redirect"),
     "400": ("400",),
     "401": ("401", "HONEYCOMB_API_KEY"),
-    "413": ("413", "size"),
-    "429": ("429", "rate limit"),
-    "429, retry after 1 s": ("429", "rate limit"),
-    "429, retry after 1 h": ("429", "rate limit"),
+    "413": ("413", "too large"),
+    "429": ("429", "rate limited"),
+    "429, retry after 1 s": ("429", "rate limited"),
+    "429, retry after 1 h": ("429", "rate limited"),
     "500": ("500",),
     "503": ("503",),
-    "half a status line": ("cannot be reached", "BadStatusLine"),
-    "no answer": ("cannot be reached", "RemoteDisconnected"),
-    "garbage": ("cannot be reached",),
-    "endless garbage": ("cannot be reached", "LineTooLong"),
-    "one byte every 10 s": ("cannot be reached", "within 5 s"),
+    "half a status line": ("could not reach", "BadStatusLine"),
+    "no answer": ("could not reach", "RemoteDisconnected"),
+    "garbage": ("could not reach",),
+    "endless garbage": ("could not reach", "LineTooLong"),
+    "one byte every 10 s": ("could not reach", "in 5 s"),
 }
 """Words of the line that reports a fault."""
 

@@ -229,7 +229,9 @@ def test_project_of_an_untagged_checkout_can_be_updated(
 
     mine.update()
 
-    after = contents(mine.folder)
+    # The guide contains the address of the template.
+    here, there = (str(each.folder).encode() for each in (untagged, template))
+    after = {name: text.replace(here, there) for name, text in contents(mine.folder).items()}
     assert without(after, {ANSWERS_FILE}).items() >= without(mine.fresh, {ANSWERS_FILE}).items()
     assert mine.conflicts() == set()
 
@@ -281,7 +283,10 @@ def test_managed_file_of_a_release_is_rendered_or_retired(
     mine = project(kind, version)
     retired = retired_files(template, mine)
 
-    missing = sorted(mine.base.keys() - mine.fresh.keys() - set().union(*retired.values()))
+    known = set().union(*retired.values())
+    # Rendered for a new service; an update of an existing repository empties it, which changes nothing.
+    known |= {name for name in mine.base if name.endswith("/__init__.py") and "tests/" in name}
+    missing = sorted(mine.base.keys() - mine.fresh.keys() - known)
 
     assert not missing, (
         f"An update would delete files of {version}. If the template dropped them, add the lines to"
@@ -484,7 +489,8 @@ def test_protocol_adds_and_removes_the_grpc_exporter_without_losing_an_edit(
     later.update(NEXT, otlp_protocol="http/protobuf")
     after = contents(later.folder)
     if edited:
-        assert later.conflicts() == {grpc}
+        # The last lines of the guide, which the user has edited, name the protocol.
+        assert later.conflicts() - {"docs/observability.md"} == {grpc}
         assert MINE in after[grpc]
     else:
         assert after[grpc] == b""

@@ -1,19 +1,21 @@
-"""Traces of this service, sent to Honeycomb with OpenTelemetry.
+"""Tracing of this service, exported to Honeycomb with OpenTelemetry.
 
-    setup_observability()            once, before the application is made
-    instrument_app(app)              right after it is made
+    setup_observability()            once, before the application is created
+    instrument_app(app)              right after it is created
 
     with traced("ir.generate", {"ir.model": model}) as span: ...
     with llm_call("anthropic", model) as call: ...; call.record_usage(message.usage)
 
-Settings come from the environment: docs/observability.md lists them.
+Settings come from the environment; docs/observability.md lists them.
 """
 
+from opentelemetry.trace import get_tracer
+
+from ._pricing import TokenUsage
+from ._setup import flush, setup_observability
+from .integrations.fastapi import instrument_app
 from .llm import LLMCall, llm_call
-from .pricing import TokenUsage
-from .server import instrument_app
-from .setup import flush, setup_observability
-from .spans import get_tracer, traced
+from .spans import traced
 
 __all__ = [
     "LLMCall",

@@ -1,32 +1,27 @@
-"""Spans of this service's own work."""
+"""Spans around your own code."""
 
+import asyncio
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
-from types import TracebackType
 from typing import Any, ParamSpec, Self, TypeVar, cast
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
-from opentelemetry.trace import Span, SpanKind, Tracer
+from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import Attributes
 
-from .errors import record_error
+from ._redaction import qualified_name, redact_message, stack_trace
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
-
 _tracer = trace.get_tracer(__name__)
 
 
-def get_tracer(name: str) -> Tracer:
-    """A tracer for spans made by hand. `name` is the module's: `get_tracer(__name__)`."""
-    return trace.get_tracer(name)
-
-
 class traced:
-    """A span around a block, or around each call of a function, sync or async.
+    """Create a span around a block, or around each call of a function, sync or async.
 
         with traced("ir.generate", {"ir.model": model}) as span:
             span.set_attribute("ir.holes_count", len(ir.holes))
@@ -34,10 +29,10 @@ class traced:
         @traced("ir.validate")
         async def validate(text: str) -> IR: ...
 
-    An exception that leaves the block gives the span ERROR status and one exception event; an
-    `HTTPException` below 500 is an answer and no error. The exception goes on as it was.
+    An exception that leaves the block sets ERROR status and records one exception event, then
+    propagates unchanged. An `HTTPException` below 500 is a response, not an error.
 
-    Raises TypeError where it decorates a generator: its span would end before the first item.
+    Raises TypeError if it decorates a generator: the span would end before the first item.
     """
 
     def __init__(
@@ -52,67 +47,89 @@ class traced:
         self._entered.append(enter_span(self._name, self._attributes, kind=self._kind))
         return self._entered[-1][0]
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        span, before = self._entered.pop()
-        leave_span(span, before, error)
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        span, previous = self._entered.pop()
+        leave_span(span, previous, error)
         span.end()
 
     async def __aenter__(self) -> Span:
         return self.__enter__()
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.__exit__(kind, error, traceback)
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
-                f"traced cannot decorate the generator {function.__qualname__}:"
+                f"traced cannot decorate the generator {function.__qualname__};"
                 f' use `with traced("{self._name}")` inside it.'
             )
         if inspect.iscoroutinefunction(function):
 
             @wraps(function)
             async def in_async_span(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with self._again():
+                with self._copy():
                     return await function(*args, **kwargs)
 
             return cast(Callable[P, R], in_async_span)
 
         @wraps(function)
         def in_span(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self._again():
+            with self._copy():
                 return function(*args, **kwargs)
 
         return in_span
 
-    def _again(self) -> Self:
-        """A span of its own for each call: calls of one function overlap and recurse."""
+    def _copy(self) -> Self:
+        # Calls of one function overlap and recurse.
         return type(self)(self._name, self._attributes, kind=self._kind)
 
 
 def enter_span(name: str, attributes: Attributes = None, *, kind: SpanKind) -> tuple[Span, Context]:
-    """Starts a span and makes it the current one, until `leave_span` is given both results."""
-    before = context.get_current()
-    span = _tracer.start_span(name, before, kind, attributes)
-    context.attach(trace.set_span_in_context(span, before))
-    return span, before
+    """Start a span and make it current. Pass both results to `leave_span`."""
+    previous = context.get_current()
+    span = _tracer.start_span(name, previous, kind, attributes)
+    context.attach(trace.set_span_in_context(span, previous))
+    return span, previous
 
 
-def leave_span(span: Span, before: Context, error: BaseException | None) -> None:
-    """Makes `before` the current context again, and records `error`. Does not end `span`."""
+def leave_span(span: Span, previous: Context, error: BaseException | None) -> None:
+    """Restore the `previous` context and record `error`. The span stays open."""
     # A generator may be closed in another task than the one that entered the block. Detaching
-    # would complain there, as its token belongs to the first task; attaching what was before does not.
+    # would log an error there, because its token belongs to the first task; attaching does not.
     if trace.get_current_span() is span:
-        context.attach(before)
+        context.attach(previous)
     if error is not None:
-        record_error(span, error)
+        record_exception(span, error)
+
+
+def record_exception(span: Span, error: BaseException) -> None:
+    """Set ERROR status and add an exception event, unless `error` is a response or a normal end."""
+    if not span.is_recording() or _is_expected(error):
+        return
+    kind = qualified_name(error)
+    span.set_attribute("error.type", kind)
+    if isinstance(error, asyncio.CancelledError):
+        span.set_status(StatusCode.ERROR, "cancelled")
+        return
+    try:
+        message = redact_message(kind, str(error))
+    except Exception:  # noqa: BLE001 - a broken __str__ in the application
+        message = ""
+    span.set_status(StatusCode.ERROR, f"{type(error).__qualname__}: {message}")
+    if isinstance(error, Exception):
+        attributes = {"exception.type": kind, "exception.message": message}
+        attributes["exception.stacktrace"] = "".join(stack_trace(error, message))
+        span.add_event("exception", attributes)
+
+
+def _is_expected(error: BaseException) -> bool:
+    with suppress(ImportError):  # Starlette is optional
+        from starlette.exceptions import HTTPException
+        from starlette.websockets import WebSocketDisconnect
+
+        if isinstance(error, HTTPException):
+            return error.status_code < 500
+        if isinstance(error, WebSocketDisconnect):
+            return error.code in (1000, 1001)
+    return isinstance(error, GeneratorExit)

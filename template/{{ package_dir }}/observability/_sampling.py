@@ -1,0 +1,245 @@
+"""Head sampling by trace ID, and tail sampling that keeps failed, slow and expensive traces.
+
+Services with the same rate keep the same traces, as in W3C Trace Context Level 2, and `ot=th:...`
+in the trace state records the rate, as in OpenTelemetry's probability sampling.
+"""
+
+import logging
+import os
+import random
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from threading import Lock
+from typing import Final
+
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, StatusCode, TraceState
+from opentelemetry.trace.propagation import get_current_span
+from opentelemetry.util.types import Attributes
+
+logger = logging.getLogger(__name__)
+
+# The last 56 bits of a trace ID are random. A trace is sampled if they reach the threshold.
+_RANDOM: Final = 1 << 56
+
+MAX_SPANS_PER_TRACE: Final = 2_000
+MAX_SPANS: Final = 20_000
+MAX_TRACES: Final = 20_000
+MAX_SECONDS: Final = 300.0
+_MAX_DECISIONS: Final = 4_000
+
+
+class SnapshotSafeIdGenerator(IdGenerator):
+    """Random IDs, even if the application seeds Python's shared generator, or if several containers
+    are restored from one memory snapshot: their traces would otherwise share IDs."""
+
+    def __init__(self) -> None:
+        self._random = random.Random()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._random.seed)
+
+    def generate_span_id(self) -> int:
+        return self._random.getrandbits(64) or 1  # 0 is invalid
+
+    def generate_trace_id(self) -> int:
+        return self._random.getrandbits(128) or 1
+
+    def is_trace_id_random(self) -> bool:
+        return True
+
+
+class ProbabilitySampler(Sampler):
+    """Sample 1 in `rate` of the traces that start here, and follow the decision of a remote parent.
+
+    Unsampled traces are recorded too: the tail sampler keeps those that fail, are slow or expensive.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._rate = rate
+        self._threshold = _RANDOM - round(_RANDOM / rate)
+        digits = f"{self._threshold:014x}".rstrip("0") or "0"
+        self._trace_state = TraceState([("ot", f"th:{digits}")]) if rate > 1 else None
+
+    def should_sample(
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Attributes = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
+    ) -> SamplingResult:
+        parent_span = get_current_span(parent_context)
+        parent = parent_span.get_span_context()
+        if not parent.is_valid:
+            if trace_id % _RANDOM >= self._threshold:
+                return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, self._trace_state)
+            return SamplingResult(Decision.RECORD_ONLY, attributes)
+        if parent.trace_flags.sampled:
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
+        if parent.is_remote or isinstance(parent_span, NonRecordingSpan):
+            return SamplingResult(Decision.DROP, None, parent.trace_state)
+        return SamplingResult(Decision.RECORD_ONLY, attributes, parent.trace_state)
+
+    def get_description(self) -> str:
+        return f"ProbabilitySampler(1 in {self._rate})"
+
+
+def head_weight(span: ReadableSpan) -> int:
+    """Return the number of traces that the trace of `span` represents, or 0 if it is unsampled."""
+    context = span.context
+    if not context.trace_flags.sampled:
+        return 0
+    value = context.trace_state.get("ot") if context.trace_state else None
+    return _weight(value) if value else 1
+
+
+@lru_cache(maxsize=256)
+def _weight(value: str) -> int:
+    threshold = re.search(r"(?:^|;)th:([0-9a-f]{1,14})(?:;|$)", value)
+    return round(_RANDOM / (_RANDOM - int(threshold[1].ljust(14, "0"), 16))) if threshold else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class KeepPolicy:
+    """Traces that are kept at any sample rate, besides those with an error."""
+
+    slow_ms: float  # keep a trace that lasts longer
+    cost_usd: float  # keep a trace whose LLM calls cost more in total
+
+
+@dataclass(slots=True)
+class _Trace:
+    first: ReadableSpan  # the span that started first in this process
+    started: float
+    open_spans: int = 1
+    spans: list[ReadableSpan] = field(default_factory=list)  # finished, in the order of their ends
+
+
+_Kept = tuple[ReadableSpan, int]
+
+
+class TailSampler:
+    """Buffer the spans of each trace until its last one ends, then export or drop all of them.
+
+    `export` is called with each kept span and the number of traces that its trace represents. The buffer is bounded. When it is full, the oldest trace is sampled early, on the spans it has
+    so far; `decided_early` counts these and the first logs a warning.
+    """
+
+    def __init__(self, policy: KeepPolicy, export: Callable[[ReadableSpan, int], None]) -> None:
+        self._policy = policy
+        self._export = export
+        self.decided_early = 0
+        self._reset()
+        if hasattr(os, "register_at_fork"):
+            # The parent process exports the spans that it has buffered.
+            os.register_at_fork(after_in_child=self._reset)
+
+    def _reset(self) -> None:
+        self._lock = Lock()
+        self._buffered = 0
+        self._traces: OrderedDict[int, _Trace] = OrderedDict()
+        # Weights of the latest traces, for spans that end after theirs was decided.
+        self._decisions: OrderedDict[int, int] = OrderedDict()
+
+    def on_start(self, span: ReadableSpan) -> None:
+        trace_id = span.context.trace_id
+        with self._lock:
+            trace = self._traces.get(trace_id)
+            if trace is not None:
+                trace.open_spans += 1
+                return
+            if trace_id not in self._decisions:
+                self._traces[trace_id] = _Trace(first=span, started=time.monotonic())
+            kept = self._decide_overflow()
+        self._export_all(kept)
+
+    def on_end(self, span: ReadableSpan, *, is_duplicate: bool = False) -> None:
+        """Buffer `span`; decide its trace if no other span of it is open. Drop duplicates."""
+        trace_id = span.context.trace_id
+        kept: list[_Kept] = []
+        with self._lock:
+            trace = self._traces.get(trace_id)
+            if trace is not None:
+                trace.open_spans -= 1
+                if not is_duplicate:
+                    trace.spans.append(span)
+                    self._buffered += 1
+                if not trace.open_spans:
+                    kept = self._decide(trace_id)
+                elif len(trace.spans) >= MAX_SPANS_PER_TRACE:
+                    kept = self._decide_early(trace_id)
+                elif self._buffered > MAX_SPANS:
+                    kept = self._decide_overflow()
+            elif not is_duplicate:
+                weight = self._decisions.get(trace_id)
+                kept = [(span, head_weight(span) if weight is None else weight)]
+        self._export_all(kept)
+
+    def decide_all(self) -> None:
+        """Decide all open traces on the spans they have so far, because the process ends."""
+        with self._lock:
+            kept = [each for trace_id in list(self._traces) for each in self._decide(trace_id)]
+        self._export_all(kept)
+
+    def _export_all(self, kept: list[_Kept]) -> None:
+        for span, weight in kept:
+            if weight:
+                self._export(span, weight)
+
+    def _decide_overflow(self) -> list[_Kept]:
+        kept: list[_Kept] = []
+        oldest = time.monotonic() - MAX_SECONDS
+        while self._traces:
+            trace_id, trace = next(iter(self._traces.items()))
+            is_full = self._buffered > MAX_SPANS or len(self._traces) > MAX_TRACES
+            if not is_full and trace.started > oldest:
+                break
+            kept += self._decide_early(trace_id)
+        return kept
+
+    def _decide_early(self, trace_id: int) -> list[_Kept]:
+        self.decided_early += 1
+        if self.decided_early == 1:
+            logger.warning(
+                "The sampling buffer is full, or traces stay open for over 5 minutes: some traces"
+                " are sampled before they complete, so later errors in them may be missed."
+            )
+        return self._decide(trace_id)
+
+    def _decide(self, trace_id: int) -> list[_Kept]:
+        trace = self._traces.pop(trace_id)
+        self._buffered -= len(trace.spans)
+        weight = self._weight(trace)
+        self._decisions[trace_id] = weight
+        if len(self._decisions) > _MAX_DECISIONS:
+            self._decisions.popitem(last=False)
+        return [(span, weight) for span in trace.spans] if weight else []
+
+    def _weight(self, trace: _Trace) -> int:
+        parent = trace.first.parent
+        # A trace with a remote parent is here because it was sampled there. Unsampled ones are
+        # dropped even if they fail, so it represents those in any case.
+        if (parent is None or not parent.is_remote) and self._must_keep(trace):
+            return 1
+        return head_weight(trace.first)
+
+    def _must_keep(self, trace: _Trace) -> bool:
+        cost_usd = 0.0
+        for span in trace.spans:
+            if span.status.status_code is StatusCode.ERROR:
+                return True
+            cost = (span.attributes or {}).get("llm.cost_usd")
+            cost_usd += cost if isinstance(cost, float) else 0.0
+        duration_ms = (time.monotonic() - trace.started) * 1e3
+        if not trace.open_spans:
+            duration_ms = ((trace.first.end_time or 0) - (trace.first.start_time or 0)) / 1e6
+        return duration_ms > self._policy.slow_ms or cost_usd > self._policy.cost_usd

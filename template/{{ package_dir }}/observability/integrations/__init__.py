@@ -1,0 +1,1 @@
+"""Integrations with libraries, one per module. Each is used only if its library is installed."""

@@ -1,0 +1,57 @@
+"""SQLAlchemy: one CLIENT span per query, for every engine in the process, sync or async."""
+
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind
+
+from .._redaction import redact_sql
+from ..spans import record_exception
+
+_tracer = trace.get_tracer(__name__)
+
+_SPAN = "_observability_span"
+# OpenTelemetry's names for SQLAlchemy's dialects, if they differ.
+_SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
+
+
+def trace_queries() -> None:
+    """Trace queries of existing and future engines. Raises ImportError without SQLAlchemy."""
+    from sqlalchemy import event
+    from sqlalchemy.engine import Engine
+
+    event.listen(Engine, "before_cursor_execute", _before_query)
+    event.listen(Engine, "after_cursor_execute", _after_query)
+    event.listen(Engine, "handle_error", _after_error)
+
+
+def _before_query(
+    connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+) -> None:
+    # Outside a trace (start-up, health checks, migrations) each query would start a new trace.
+    # The request span has ended when background tasks run, and still is their parent.
+    if not trace.get_current_span().get_span_context().is_valid:
+        return
+    name = connection.dialect.name
+    query = redact_sql(statement, name)
+    span = _tracer.start_span(
+        query.split(None, 1)[0].upper() if query else "QUERY",
+        kind=SpanKind.CLIENT,
+        attributes={"db.system.name": _SYSTEMS.get(name, name), "db.query.text": query},
+    )
+    setattr(context, _SPAN, span)
+
+
+def _after_query(
+    connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
+) -> None:
+    span: Span | None = getattr(context, _SPAN, None)
+    if span is not None:
+        span.end()
+
+
+def _after_error(error: Any) -> None:
+    span: Span | None = getattr(error.execution_context, _SPAN, None)
+    if span is not None:
+        record_exception(span, error.sqlalchemy_exception or error.original_exception)
+        span.end()

@@ -1,0 +1,1 @@
+"""Tests of the module, run by ../test_suite.py in each environment and against a rendering."""

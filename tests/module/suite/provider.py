@@ -1,0 +1,15 @@
+"""The tracer provider that `setup_observability` creates."""
+
+from observability._settings import Settings
+from observability._setup import _create_provider
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+
+
+def create_provider(rate: int, resource: Resource) -> TracerProvider:
+    """Create a provider that samples 1 in `rate` traces, as a service without one does."""
+    variables = {"HONEYCOMB_API_KEY": "hcaik_" + "k" * 58, "HONEYCOMB_SAMPLE_RATE": str(rate)}
+    provider: TracerProvider = _create_provider(
+        Settings.from_environment(variables=variables), resource
+    )
+    return provider

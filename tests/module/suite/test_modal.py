@@ -1,0 +1,135 @@
+"""Modal: the resource of a container, SIGTERM, and the IDs of each request."""
+
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any, cast
+
+import pytest
+from observability._resource import create_resource
+from observability._settings import Settings
+from observability.integrations.modal import InvocationProcessor, enter_container
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.trace import SpanKind
+
+
+class Function:
+    """A function served at `url`, or one that Modal does not know."""
+
+    def __init__(self, url: str | None) -> None:
+        self._url = url
+
+    def get_web_url(self) -> str | None:
+        if self._url is None:
+            raise RuntimeError("The function is not known.")
+        return self._url
+
+
+@pytest.fixture(autouse=True)
+def restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for variable in ("ENVIRONMENT", "OTEL_RESOURCE_ATTRIBUTES"):
+        # Set first, so that monkeypatch also restores variables that a test sets.
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # SIGINT is ignored in a process that a shell starts in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+def enter(url: str | None) -> None:
+    enter_container("shop.serve", Function(url))
+
+
+def test_resource_describes_the_container() -> None:
+    variables = {
+        "MODAL_IS_REMOTE": "1",
+        "MODAL_CLOUD_PROVIDER": "CLOUD_PROVIDER_OCI",
+        "MODAL_REGION": "eu-frankfurt-1",
+        "MODAL_TASK_ID": "ta-01",
+        "MODAL_IMAGE_ID": "im-01",
+        "MODAL_ENVIRONMENT": "main",
+        "MODAL_IDENTITY_TOKEN": "a-secret",
+    }
+
+    attributes = create_resource(
+        Settings.from_environment(variables=variables), variables
+    ).attributes
+
+    assert attributes["cloud.platform"] == "modal"
+    assert attributes["cloud.provider"] == "oracle_cloud"
+    assert attributes["cloud.region"] == "eu-frankfurt-1"
+    assert attributes["faas.instance"] == attributes["service.instance.id"] == "ta-01"
+    assert attributes["service.version"] == "im-01"
+    assert attributes["deployment.environment.name"] == "main"
+    assert "a-secret" not in str(attributes)
+
+
+def test_resource_combines_the_function_name_with_attributes_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "team=checkout")
+
+    enter("https://acme--shop-serve.modal.run")
+
+    attributes = create_resource(Settings.from_environment()).attributes
+    assert (attributes["faas.name"], attributes["team"]) == ("shop.serve", "checkout")
+
+
+@pytest.mark.parametrize(
+    ("url", "environment"),
+    [
+        ("https://acme--shop-serve.modal.run", None),
+        ("https://acme-staging--shop-serve.modal.run", None),
+        ("https://shop-serve-api.acme.dev", None),
+        ("https://acme--shop-serve-dev.modal.run", "development"),
+        ("https://acme-staging--shop-serve-ada.modal.run", "development"),
+    ],
+)
+def test_modal_serve_sets_the_environment_to_development(url: str, environment: str | None) -> None:
+    enter(url)
+
+    assert os.environ.get("ENVIRONMENT") == environment
+
+
+def test_unknown_function_logs_one_warning(caplog: pytest.LogCaptureFixture) -> None:
+    enter(None)
+
+    [record] = caplog.records
+    assert "The function is not known." in record.getMessage()
+
+
+def test_sigterm_shuts_the_container_down_like_sigint() -> None:
+    enter("https://acme--shop-serve.modal.run")
+
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def test_server_spans_have_modal_ids_and_the_first_is_a_cold_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    modal = pytest.importorskip("modal", reason="requires modal")
+    monkeypatch.setattr(modal, "current_input_id", lambda: "in-1")
+    monkeypatch.setattr(modal, "current_function_call_id", lambda: "fc-1")
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(InvocationProcessor())
+    tracer = provider.get_tracer("test")
+
+    first, second, inner = (
+        tracer.start_span("span", kind=kind)
+        for kind in (SpanKind.SERVER, SpanKind.SERVER, SpanKind.INTERNAL)
+    )
+
+    ids = {
+        "faas.trigger": "http",
+        "faas.invocation_id": "in-1",
+        "modal.function_call_id": "fc-1",
+    }
+    assert [dict(cast(Any, span).attributes) for span in (first, second, inner)] == [
+        {**ids, "faas.coldstart": True},
+        ids,
+        {},
+    ]

@@ -1,0 +1,45 @@
+"""The span processor: one span per operation, one event per exception, in bounded memory."""
+
+from collections.abc import Sequence
+
+from observability import get_tracer, traced
+from observability._processor import TelemetryProcessor
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from .conftest import FinishedSpans
+
+
+class Exporter(SpanExporter):
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return SpanExportResult.SUCCESS
+
+
+def test_memory_is_bounded_if_children_end_after_their_parents() -> None:
+    processor = TelemetryProcessor(Exporter())
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    tracer = provider.get_tracer("tests")
+    usage: dict[str, str | int] = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.usage.input_tokens": 1,
+    }
+
+    for _ in range(3_000):
+        with tracer.start_as_current_span("parent") as parent:
+            child = tracer.start_span("child", attributes=usage)
+            parent.end()
+        child.record_exception(ValueError("late"))
+        child.end()
+
+    assert len(processor._exceptions) <= 1_000
+    assert len(processor._parents_of_calls) <= 1_000
+
+
+def test_asgi_message_has_no_span(spans: FinishedSpans) -> None:
+    # Older instrumentations of FastAPI create them.
+    attributes = {"asgi.event.type": "http.response.start"}
+    with traced("request"):
+        get_tracer("tests").start_span("http send", attributes=attributes).end()
+
+    assert [span.name for span in spans()] == ["request"]

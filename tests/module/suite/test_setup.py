@@ -1,0 +1,116 @@
+"""`setup_observability`, in a separate process each time, because it runs once per process."""
+
+import pytest
+
+from .programs import run
+
+REPORT = """
+from opentelemetry import trace
+provider = trace.get_tracer_provider()
+processors = getattr(getattr(provider, "_active_span_processor", None), "_span_processors", ())
+print(type(provider).__name__, [type(processor).__name__ for processor in processors])
+"""
+SET_UP = """
+from observability import setup_observability
+setup_observability()
+"""
+ENDPOINT = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"}
+
+
+def test_without_a_key_one_warning_is_logged_and_no_provider_is_set() -> None:
+    output, log = run(SET_UP + SET_UP + REPORT)
+
+    assert output == "ProxyTracerProvider []"
+    [line] = log
+    assert line.startswith("HONEYCOMB_API_KEY is not set; no traces are exported.")
+
+
+def test_second_call_has_no_effect() -> None:
+    assert run(SET_UP + SET_UP + REPORT, ENDPOINT)[0] == "TracerProvider ['TelemetryProcessor']"
+
+
+EXISTING = """
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+class Existing(TracerProvider): pass
+trace.set_tracer_provider(Existing())
+"""
+
+
+def test_existing_provider_is_kept_and_receives_the_span_processor() -> None:
+    assert run(EXISTING + SET_UP + REPORT, ENDPOINT) == ("Existing ['TelemetryProcessor']", [])
+
+
+def test_sample_rate_with_an_existing_provider_logs_one_warning() -> None:
+    output, [line] = run(EXISTING + SET_UP + REPORT, ENDPOINT | {"HONEYCOMB_SAMPLE_RATE": "10"})
+
+    assert output == "Existing ['TelemetryProcessor']"
+    assert line.startswith("HONEYCOMB_SAMPLE_RATE is ignored because a tracer provider is already")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"HONEYCOMB_ENABLED": "false"},
+        {"OTEL_SDK_DISABLED": "true"},
+        {"OTEL_TRACES_EXPORTER": "none"},
+    ],
+)
+def test_disabled_telemetry_sets_no_provider_and_logs_nothing(environment: dict[str, str]) -> None:
+    assert run(SET_UP + REPORT, ENDPOINT | environment) == ("ProxyTracerProvider []", [])
+
+
+def test_log_format_with_a_trace_id_works_if_telemetry_is_disabled() -> None:
+    program = (
+        SET_UP
+        + """
+import logging
+logging.basicConfig(format="[%(trace_id)s] %(message)s")
+logging.getLogger("anything").warning("message")
+"""
+    )
+    assert run(program, {"HONEYCOMB_ENABLED": "false"}) == ("", ["[] message"])
+
+
+def test_failed_setup_logs_one_warning_and_the_service_starts() -> None:
+    broken = """
+from opentelemetry.sdk.resources import OTELResourceDetector
+def fail(*_): raise RuntimeError("no resource")
+OTELResourceDetector.detect = fail
+"""
+    output, log = run(broken + SET_UP + REPORT, ENDPOINT)
+
+    assert output == "ProxyTracerProvider []"
+    assert log == ["Could not set up telemetry; the service runs without it: no resource"]
+
+
+UNSUPPORTED = """
+from opentelemetry import trace
+trace.set_tracer_provider(trace.NoOpTracerProvider())
+"""
+
+
+def test_provider_without_span_processors_logs_one_warning() -> None:
+    output, [line] = run(UNSUPPORTED + SET_UP + REPORT, ENDPOINT)
+
+    assert output == "NoOpTracerProvider []"
+    assert line == (
+        "Could not set up telemetry; the service runs without it: the tracer provider"
+        " (NoOpTracerProvider) does not support span processors"
+    )
+
+
+FLUSH = """
+from observability import flush, traced
+with traced("work"):
+    pass
+print(flush(), flush())
+"""
+
+
+def test_flush_returns_false_and_logs_one_warning_if_the_receiver_refuses_connections() -> None:
+    variables = ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+    output, [line] = run(SET_UP + FLUSH, variables)
+
+    assert output == "False False"
+    assert line.startswith("Trace export is failing: could not reach http://127.0.0.1:1/v1/traces")

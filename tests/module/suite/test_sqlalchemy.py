@@ -1,0 +1,65 @@
+"""SQLAlchemy: one span per query, without values."""
+
+import pytest
+from observability import traced
+from observability._redaction import redact_sql
+from opentelemetry.trace import StatusCode
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
+
+from .conftest import FinishedSpans
+
+
+@pytest.mark.parametrize(
+    ("dialect", "statement", "redacted"),
+    [
+        ("sqlite", "SELECT a = 'it''s secret' AND b = 4.2e3", "SELECT a = ? AND b = ?"),
+        ("sqlite", r"SELECT 'a\' , 'secret'", "SELECT ? , ?"),
+        ("sqlite", "SELECT \"col'umn\" , 'secret'", 'SELECT "col\'umn" , ?'),
+        (
+            "postgresql",
+            "SELECT $1, :name_1, %(a)s, ?, t1.c2",
+            "SELECT $1, :name_1, %(a)s, ?, t1.c2",
+        ),
+        ("postgresql", "SELECT $a$ secret $a$, $$secret$$, E'\\'secret'", "SELECT ?, ?, ?"),
+        ("postgresql", "SELECT 1 -- secret\n, /* secret */ 2", "SELECT ? , ?"),
+        ("postgresql", "INSERT INTO t\n  VALUES (-17, 'x')", "INSERT INTO t VALUES (-?, ?)"),
+        ("postgresql", "SELECT 'never ends", "SELECT ?"),
+        ("mysql", "SELECT `a'b`, \"secret\", 'se\\'cret' # secret", "SELECT `a'b`, ?, ?"),
+        ("mssql", "SELECT [it's], 'secret'", "SELECT [it's], ?"),
+    ],
+)
+def test_values_in_sql_are_redacted(dialect: str, statement: str, redacted: str) -> None:
+    assert redact_sql(statement, dialect) == redacted
+
+
+def test_each_query_is_one_span(spans: FinishedSpans) -> None:
+    engine = create_engine("sqlite://")
+
+    with traced("work"), engine.begin() as connection:
+        connection.execute(text("CREATE TABLE t (a TEXT)"))
+        connection.execute(text("INSERT INTO t VALUES (:a)"), [{"a": "x"}, {"a": "y"}])
+        connection.execute(text("SELECT a FROM t")).all()
+
+    names = [span.name for span in spans()]
+    assert names == ["work", "CREATE", "INSERT", "SELECT"]
+
+
+def test_failed_query_has_one_exception_event(spans: FinishedSpans) -> None:
+    engine = create_engine("sqlite://", hide_parameters=True)
+
+    with pytest.raises(OperationalError), traced("work"), engine.connect() as connection:
+        connection.execute(text("SELECT * FROM missing WHERE a = :a"), {"a": "a-secret"})
+
+    work, query = spans()
+    assert query.status.status_code is work.status.status_code is StatusCode.ERROR
+    assert len(query.events) == 1
+    assert not work.events
+    assert "a-secret" not in str(query.to_json())
+
+
+def test_query_outside_a_trace_has_no_span(spans: FinishedSpans) -> None:
+    with create_engine("sqlite://").connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+    assert spans() == []

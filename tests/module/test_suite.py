@@ -1,0 +1,109 @@
+"""The tests in suite/, run in environments with older and newer packages, against a rendering."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from xml.etree import ElementTree
+
+import pytest
+
+from ..environments import NEWEST, OLDEST, Environment, environment
+
+SUITE: Final = Path(__file__).parent / "suite"
+# Middle versions matter only to the integration with the library that they are a version of.
+_FASTAPI: Final = ("test_fastapi.py", "test_redaction.py")
+_SQLALCHEMY: Final = ("test_sqlalchemy.py", "test_redaction.py")
+# Tests whose spans the tracer provider creates.
+_TRACES: Final = (
+    "test_fastapi.py",
+    "test_llm.py",
+    "test_logging.py",
+    "test_modal.py",
+    "test_processor.py",
+    "test_redaction.py",
+    "test_sampling.py",
+    "test_setup.py",
+    "test_spans.py",
+    "test_sqlalchemy.py",
+    "test_testing.py",
+)
+_BASE: Final = ("genai-prices", "opentelemetry-sdk", "pytest", "sqlalchemy")
+_CONTRIB: Final = "opentelemetry-instrumentation-fastapi"
+_WITH_GRPC: Final = {
+    "test_grpc_falls_back_to_http_with_a_warning": "requires gRPC not to be selected"
+}
+_WITHOUT_GRPC: Final = {"test_endpoint_over_grpc_has_no_path": "requires gRPC to be selected"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """An environment, the tests that run in it, and those that must be skipped, with the reason."""
+
+    requirements: tuple[str, ...]
+    files: tuple[str, ...]
+    skipped: dict[str, str]
+
+
+CASES: Final = {
+    "newest": Case(NEWEST, (), _WITH_GRPC),
+    "oldest": Case(
+        OLDEST,
+        (),
+        {
+            **_WITH_GRPC,
+            "test_cached_tokens_have_separate_prices": "requires genai-prices",
+            "test_loading_prices_neither_delays_the_call_nor_lengthens_its_span": (
+                "requires genai-prices"
+            ),
+            "test_span_of_an_sdk_has_tokens_and_cost": "requires genai-prices",
+            "test_server_spans_have_modal_ids_and_the_first_is_a_cold_start": "requires modal",
+        },
+    ),
+    "fastapi-0.141": Case(("fastapi==0.141.*", "httpx2", _CONTRIB, *_BASE), _FASTAPI, {}),
+    "fastapi-0.115": Case(("fastapi==0.115.*", "httpx", _CONTRIB, *_BASE), _FASTAPI, {}),
+    "sqlalchemy-2.0": Case(("fastapi", "httpx2", *_BASE, "sqlalchemy==2.0.*"), _SQLALCHEMY, {}),
+}
+
+
+def run_suite(python: Environment, rendering: Path, *files: str) -> dict[str, str]:
+    """Run `files`, or all, and return the reason of each skipped test. Fail if one fails."""
+    # Outside suite/, because several environments run it at the same time.
+    report = python.folder / f"{rendering.parent.name}.xml"
+    done = python.run(
+        SUITE,
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files),
+        variables={"PYTHONPATH": str(rendering), "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+    assert done.returncode == 0, done.stdout
+    skipped: dict[str, str] = {}
+    for test in ElementTree.parse(report).iter("testcase"):
+        if (skip := test.find("skipped")) is not None:
+            skipped[test.attrib["name"].partition("[")[0]] = skip.attrib["message"]
+    return skipped
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_suite_passes_with_older_and_newer_packages(
+    name: str, shared: Path, rendering: Path
+) -> None:
+    case = CASES[name]
+    python = environment(shared, name, case.requirements)
+
+    assert run_suite(python, rendering, *case.files) == case.skipped
+
+
+def test_suite_passes_without_grpc(newest: Environment, http_rendering: Path) -> None:
+    assert not (http_rendering / "observability/_grpc.py").exists()
+    skipped = run_suite(newest, http_rendering, "test_settings.py", "test_setup.py")
+
+    assert skipped == _WITHOUT_GRPC
+
+
+def test_suite_passes_without_the_tracer_provider_of_the_module(
+    newest: Environment, rendering: Path, tmp_path: Path
+) -> None:
+    project = shutil.copytree(rendering, tmp_path / "project")
+    (project / "observability/_tracer_provider.py").unlink()
+
+    assert run_suite(newest, project, *_TRACES) == {}
