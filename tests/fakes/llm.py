@@ -30,7 +30,7 @@ class LLMAPIs:
 
 def _anthropic(model: str) -> dict[str, Any]:
     return {
-        "id": "msg_stand_in",
+        "id": "msg_fake",
         "type": "message",
         "role": "assistant",
         "model": model,
@@ -50,7 +50,7 @@ def _anthropic(model: str) -> dict[str, Any]:
 def _openai(model: str) -> dict[str, Any]:
     message = {"role": "assistant", "content": "Hello."}
     return {
-        "id": "chatcmpl-stand-in",
+        "id": "chatcmpl-fake",
         "object": "chat.completion",
         "created": 1,
         "model": model,
@@ -67,8 +67,8 @@ def _openai(model: str) -> dict[str, Any]:
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["content-length"])))
-        answer = _openai if self.path.endswith("/chat/completions") else _anthropic
-        body = json.dumps(answer(request["model"])).encode()
+        response = _openai if self.path.endswith("/chat/completions") else _anthropic
+        body = json.dumps(response(request["model"])).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))

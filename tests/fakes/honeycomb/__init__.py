@@ -1,4 +1,4 @@
-"""A Honeycomb on 127.0.0.1 that is as strict as the documented one."""
+"""A fake of Honeycomb on 127.0.0.1, as strict as the documented API."""
 
 from .faults import Fault
 from .keys import CONFIGURATION_KEY, INGEST_KEY, Key, Plan

@@ -1,4 +1,4 @@
-"""What can be made to go wrong with a request."""
+"""Faults of requests to the fake."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,10 +9,10 @@ How: TypeAlias = Literal["answer", "reset before", "reset after"]
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that happens to requests from the `first` on, `last` included.
+    """Fails the requests `first` to `last`, inclusive, counted from 1.
 
-    "answer" answers with `status` and does no work; "reset before" closes the connection and does no
-    work; "reset after" does the work and closes the connection before the answer.
+    "answer" responds with `status` and does not execute the request. "reset before" resets the
+    connection before executing it, "reset after" after executing it, both without a response.
     """
 
     first: int
@@ -21,7 +21,7 @@ class Fault:
     status: int = 500
     headers: Mapping[str, str] = field(default_factory=dict)
     works_last: bool = False
-    """Whether the first of these requests is carried out all the same, as by one that was killed."""
+    """Execute the first of these requests anyway, as if the client was killed after sending it."""
 
     def hits(self, number: int) -> bool:
         return self.first <= number <= self.last

@@ -1,4 +1,4 @@
-"""Keys that the fake knows, and what each may do."""
+"""API keys of the fake, with their permissions."""
 
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, TypeAlias
@@ -23,7 +23,7 @@ _ALL: Final = (
 
 @dataclass(frozen=True)
 class Key:
-    """A key as GET /1/auth describes it."""
+    """A key, as returned by GET /1/auth."""
 
     type: Literal["configuration", "ingest"] = "configuration"
     access: frozenset[str] = field(default_factory=lambda: frozenset(_ALL))

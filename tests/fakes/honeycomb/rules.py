@@ -1,4 +1,4 @@
-"""What Honeycomb's API accepts: the rules of its documentation and of its Terraform provider."""
+"""Validation rules of Honeycomb's API, from its documentation and its Terraform provider."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -22,7 +22,7 @@ TRIGGERS_OF_PLAN: Final[Mapping[Plan, int]] = {"free": 2, "pro": 100, "enterpris
 
 
 class Invalid(Exception):
-    """A request that breaks a rule: the field and why."""
+    """A request that violates a rule: the field and the reason."""
 
     def __init__(self, field: str, description: str, code: str = "invalid") -> None:
         super().__init__(f"{field}: {description}")
@@ -47,7 +47,7 @@ def text(body: Mapping[str, Any], field: str, longest: int, *, needed: bool = Tr
 
 
 def only(body: Mapping[str, Any], fields: str) -> None:
-    """Checks that `body` has none but `fields`, which spaces separate."""
+    """Check that `body` has no fields other than `fields`, which are separated by spaces."""
     if not isinstance(body, dict):
         raise Invalid("", "must be an object", "incorrect_type")
     for field in body:
@@ -63,12 +63,12 @@ def tags(body: Mapping[str, Any]) -> None:
         check(
             bool(re.fullmatch("[a-z][a-z0-9/-]{1,128}", tag["value"])),
             "tags.value",
-            "must begin with a lowercase letter and hold only letters, digits, / and -",
+            "must begin with a lowercase letter and contain only letters, digits, / and -",
         )
 
 
 def query(spec: Mapping[str, Any], columns: Iterable[str]) -> None:
-    """Checks a query specification against the columns and derived columns of its dataset."""
+    """Check a query specification against the columns and derived columns of its dataset."""
     only(spec, _QUERY_FIELDS)
     calculations = spec.get("calculations") or []
     fields = {field["name"] for field in spec.get("calculated_fields") or []}
@@ -79,9 +79,9 @@ def query(spec: Mapping[str, Any], columns: Iterable[str]) -> None:
         op, column = calculation.get("op"), calculation.get("column")
         check(op in _OPS.split(), "calculations.op", f"unknown op {op}")
         if op == "CONCURRENCY":
-            check(column is None, "calculations.column", "CONCURRENCY takes no column")
+            check(column is None, "calculations.column", "CONCURRENCY does not accept a column")
         elif op != "COUNT":
-            check(bool(column), "calculations.column", f"{op} needs a column")
+            check(bool(column), "calculations.column", f"{op} requires a column")
         column_is_known(column, known, "calculations.column")
         filters(calculation, known, "calculations.filters")
     for field in spec.get("calculated_fields") or []:
@@ -92,7 +92,7 @@ def query(spec: Mapping[str, Any], columns: Iterable[str]) -> None:
     for formula in spec.get("formulas") or []:
         only(formula, "name expression")
         for name in re.findall(r"\$(\w+)", formula["expression"]):
-            check(name in names, "formulas.expression", f"no calculation is named {name}")
+            check(name in names, "formulas.expression", f"unknown calculation {name}")
     filters(spec, known, "filters")
     for column in spec.get("breakdowns") or []:
         column_is_known(column, known, "breakdowns")
@@ -142,15 +142,15 @@ def filters(spec: Mapping[str, Any], known: set[str], field: str) -> None:
         check(op in _FILTER_OPS.split(), f"{field}.op", f"unknown op {op}")
         column_is_known(one.get("column"), known, f"{field}.column")
         if op in ("exists", "does-not-exist"):
-            check(one.get("value") is None, f"{field}.value", f"{op} takes no value")
+            check(one.get("value") is None, f"{field}.value", f"{op} does not accept a value")
         elif op in ("in", "not-in"):
-            check(isinstance(one.get("value"), list), f"{field}.value", f"{op} takes a list")
+            check(isinstance(one.get("value"), list), f"{field}.value", f"{op} requires a list")
         else:
-            check(one.get("value") is not None, f"{field}.value", f"{op} needs a value")
+            check(one.get("value") is not None, f"{field}.value", f"{op} requires a value")
 
 
 def column_is_known(column: str | None, known: Iterable[str], field: str) -> None:
-    # One of another span of the trace is named with its place before it.
+    # Columns of other spans in the trace have a prefix.
     own = re.sub(r"^(root|parent|child|any[23]?|none)\.", "", column or "")
     check(column is None or own in known, field, f"unknown column {column}")
 
@@ -214,7 +214,7 @@ def trigger_query(spec: Mapping[str, Any], frequency: int, columns: Iterable[str
         check(
             not spec.get("filters") or not any("filters" in one for one in calculations),
             "query.filters",
-            "no filters beside those of calculations",
+            "filters of the query and of calculations are mutually exclusive",
         )
         return
     of_havings = {(having["calculate_op"], having.get("column")) for having in havings}
@@ -222,12 +222,12 @@ def trigger_query(spec: Mapping[str, Any], frequency: int, columns: Iterable[str
     check(
         len(others or calculations) == 1,
         "query.calculations",
-        "exactly one beside that of a having",
+        "exactly one, not counting that of a having",
     )
     check(
         not any("name" in one or "filters" in one for one in calculations),
         "query.calculations",
-        "named or filtered calculations need a formula",
+        "named or filtered calculations require a formula",
     )
 
 
@@ -266,7 +266,7 @@ def board(body: Mapping[str, Any], columns: Iterable[str]) -> None:
         else:
             query_panel(panel["query_panel"])
             queries.append(panel["query_panel"]["query_id"])
-    check(len(queries) == len(set(queries)), "panels", "two panels hold the same query")
+    check(len(queries) == len(set(queries)), "panels", "two panels have the same query")
 
 
 def query_panel(panel: Mapping[str, Any]) -> None:
@@ -329,7 +329,7 @@ def recipient(body: Mapping[str, Any]) -> None:
     only(body, "type details")
     needed = {"email": ("email_address",), "slack": ("slack_channel",)}.get(str(body.get("type")))
     if needed is None:
-        raise Invalid("type", "the fake makes email and slack only")
+        raise Invalid("type", "the fake supports email and slack only")
     only(body.get("details") or {}, " ".join(needed))
     text(body["details"], needed[0], 255)
 

@@ -1,4 +1,4 @@
-"""The fake as a server: keys, permissions, faults, and the paths of the API and of OTLP."""
+"""The fake's server: authentication, permissions, faults, and the routes of the API and of OTLP."""
 
 import gzip
 import json
@@ -49,7 +49,7 @@ _UNKNOWN_KEY: Final = "unknown API key - check your credentials, region, and API
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request to the API and its answer."""
+    """A request to the API and its response."""
 
     method: str
     path: str
@@ -63,10 +63,10 @@ class Exchange:
 
 
 class FakeHoneycomb:
-    """Answers at `url` while the block runs, and over gRPC at `grpc_url`.
+    """Listens at `url` while the block runs, and for gRPC at `grpc_url`.
 
     with FakeHoneycomb(plan="pro") as honeycomb:
-        ...  # something that asks honeycomb.url
+        ...  # send requests to honeycomb.url
         honeycomb.store.boards
     """
 
@@ -78,17 +78,17 @@ class FakeHoneycomb:
         self.keys = dict(keys)
         self.spans: list[Span] = []
         self.exchanges: list[Exchange] = []
-        """Requests to the API so far, those that were refused too."""
+        """Requests to the API so far, including rejected ones."""
         self.fault: Fault | None = None
         self.requests = 0
         """Requests to the API since the fault was set."""
         self.ingest_status = 200
-        """What OTLP over HTTP answers."""
+        """Status of responses to OTLP over HTTP."""
         self._lock = Lock()
         self._stack = ExitStack()
 
     def plant(self, fault: Fault | None) -> None:
-        """Makes `fault` happen; requests are counted from now."""
+        """Inject `fault`, and restart the count of requests."""
         self.fault = fault
         self.requests = 0
 
@@ -118,7 +118,7 @@ class FakeHoneycomb:
         self._stack.close()
 
     def take(self, key: str | None, request: ExportTraceServiceRequest) -> str | None:
-        """Takes spans, or says why not."""
+        """Accept spans, or return the reason why they are rejected."""
         if not key:
             return "missing 'x-honeycomb-team' header"
         known = self.keys.get(key)
@@ -148,7 +148,7 @@ class FakeHoneycomb:
         return None
 
     def answer(self, method: str, path: str, key: str | None, content: bytes) -> tuple[int, Any]:
-        """Carries a request to the API out."""
+        """Execute a request to the API."""
         body: Any = None
         with self._lock:
             try:
@@ -176,27 +176,32 @@ class FakeHoneycomb:
 
     def _route(self, method: str, path: str, key: Key, body: Any) -> tuple[int, Any]:
         url = urlsplit(path)
-        _, version, what, *rest = url.path.split("/")
+        _, version, resource, *rest = url.path.split("/")
         if version != "1":
             raise Refusal(404, "not found", "not-found")
-        if what == "auth" and method == "GET" and not rest:
+        if resource == "auth" and method == "GET" and not rest:
             return 200, key.auth()
-        needed = _PERMISSIONS.get(what)
+        needed = _PERMISSIONS.get(resource)
         if needed is None:
             raise Refusal(404, "not found", "not-found")
         if key.type == "ingest" or needed not in key.access:
             raise Refusal(403, f"the key lacks the permission {needed}", "forbidden")
-        if what in ("slos", "burn_alerts") and self.store.plan == "free":
+        if resource in ("slos", "burn_alerts") and self.store.plan == "free":
             raise Refusal(403, "SLOs are not part of your plan", "forbidden")
         if method in ("POST", "PUT", "PATCH") and not isinstance(body, dict):
-            raise Refusal(400, "the body is no JSON object", "bad-request")
-        return self._carry_out(method, what, rest, body, parse_qs(url.query))
+            raise Refusal(400, "the body is not a JSON object", "bad-request")
+        return self._carry_out(method, resource, rest, body, parse_qs(url.query))
 
     def _carry_out(
-        self, method: str, what: str, rest: list[str], body: Body, query: Mapping[str, list[str]]
+        self,
+        method: str,
+        resource: str,
+        rest: list[str],
+        body: Body,
+        query: Mapping[str, list[str]],
     ) -> tuple[int, Any]:
         store = self.store
-        if what == "datasets":
+        if resource == "datasets":
             match method, rest:
                 case "GET", []:
                     return 200, list(store.datasets.values())
@@ -205,7 +210,7 @@ class FakeHoneycomb:
                 case "POST", []:
                     return store.make_dataset(body)
             raise Refusal(405, "method not allowed")
-        if what == "boards":
+        if resource == "boards":
             return self._objects(
                 method,
                 rest,
@@ -214,7 +219,7 @@ class FakeHoneycomb:
                 lambda: store.make_board(body),
                 lambda known: store.change_board(known, body),
             )
-        if what == "recipients":
+        if resource == "recipients":
             return self._objects(
                 method, rest, body, store.recipients, lambda: store.make_recipient(body), None
             )
@@ -222,17 +227,17 @@ class FakeHoneycomb:
             raise Refusal(404, "not found", "not-found")
         slug, *rest = rest
         store.dataset(slug)
-        if what == "dataset_definitions":
+        if resource == "dataset_definitions":
             if method == "PATCH":
                 return 200, store.change_definitions(slug, body)
             return 200, store.definitions[slug]
-        if what == "queries":
+        if resource == "queries":
             if method == "POST":
                 return 200, _shown(store.make_query(slug, body))
             if rest and rest[0] in store.queries[slug]:
                 return 200, _shown(store.queries[slug][rest[0]])
             raise Refusal(404, "query not found", "not-found")
-        if what == "burn_alerts" and method == "GET" and not rest:
+        if resource == "burn_alerts" and method == "GET" and not rest:
             if "slo_id" not in query:
                 raise Invalid("slo_id", "is required", "missing")
             return 200, [
@@ -240,7 +245,7 @@ class FakeHoneycomb:
                 for alert in store.burn_alerts[slug].values()
                 if alert["slo"]["id"] == query["slo_id"][0]
             ]
-        if what == "query_annotations" and method == "GET" and not rest:
+        if resource == "query_annotations" and method == "GET" and not rest:
             with_boards = query.get("include_board_annotations") == ["true"]
             return 200, [
                 one
@@ -267,9 +272,9 @@ class FakeHoneycomb:
             "derived_columns": lambda known: store.delete_derived_column(slug, known),
             "slos": lambda known: store.delete_slo(slug, known),
         }
-        among: dict[str, Body] = getattr(store, what)[slug]
+        among: dict[str, Body] = getattr(store, resource)[slug]
         return self._objects(
-            method, rest, body, among, make[what], change.get(what), delete.get(what)
+            method, rest, body, among, make[resource], change.get(resource), delete.get(resource)
         )
 
     def _objects(
@@ -311,7 +316,7 @@ def _shown(query: Body) -> Body:
 def _handler(honeycomb: FakeHoneycomb) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
-        # Else the body of each answer waits for the acknowledgement of its headers.
+        # Avoids a delay of the body until the headers are acknowledged.
         wbufsize = -1
         disable_nagle_algorithm = True
 
@@ -374,7 +379,7 @@ def _handler(honeycomb: FakeHoneycomb) -> type[BaseHTTPRequestHandler]:
             self.wfile.write(content)
 
         def _reset(self) -> None:
-            # Closed so, the other side reads a reset and no end.
+            # With SO_LINGER 0, close() sends a reset.
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             self.connection.close()

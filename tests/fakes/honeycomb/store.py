@@ -1,4 +1,4 @@
-"""What one environment of the fake holds, and what its requests do to it."""
+"""The state of one environment of the fake, and the operations of the API on it."""
 
 import itertools
 import re
@@ -17,7 +17,7 @@ _STATUS_BY_DEFAULT: Final = "http.status_code"
 
 
 class Refusal(Exception):
-    """An answer that is no success: status and body."""
+    """An error response: status and body."""
 
     def __init__(self, status: int, error: str, kind: str = "", details: list[Body] | None = None):
         super().__init__(error)
@@ -29,12 +29,12 @@ class Refusal(Exception):
 
 
 class Store:
-    """Datasets, boards and all else; ids are made here."""
+    """Datasets, columns, boards and other objects, with generated IDs."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan: Plan = plan
         self.ahead = 0.0
-        """Seconds that its clock is ahead."""
+        """Seconds that the clock of the fake is ahead."""
         self.datasets: dict[str, Body] = {}
         self.columns: dict[str, dict[str, Body]] = {}
         self.definitions: dict[str, Body] = {}
@@ -101,13 +101,13 @@ class Store:
         return self.definitions[slug]
 
     def names(self, slug: str) -> set[str]:
-        """What a query of the dataset may name."""
+        """Return the columns and derived columns that a query of the dataset can use."""
         return {one["key_name"] for one in self.columns[slug].values()} | {
             one["alias"] for one in self.derived_columns[slug].values()
         }
 
     def take_span(self, service_name: str, attributes: Mapping[str, Any]) -> None:
-        """Makes the dataset and the columns that a span brings, as ingest does."""
+        """Create the dataset and the columns of a span, as ingest does."""
         _, dataset = self.make_dataset({"name": service_name})
         dataset["last_written_at"] = self.now()
         slug = dataset["slug"]
@@ -136,7 +136,7 @@ class Store:
             raise Refusal(409, "the calculated field is in use", "conflict")
         del self.derived_columns[slug][known["id"]]
 
-    # Queries and their names
+    # Queries and query annotations
 
     def make_query(self, slug: str, body: Body) -> Body:
         rules.query(body, self.names(slug))
@@ -305,7 +305,7 @@ class Store:
             found.append({**one, "type": known["type"], "target": target})
         return found
 
-    # All of them
+    # All objects
 
     def now(self) -> str:
         seconds = time.time() + self.ahead
