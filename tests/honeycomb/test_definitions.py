@@ -148,13 +148,13 @@ MISTAKES: Final = [
         "honeycomb/boards/request-overview.json",
         '"x_coordinate": 6, "y_coordinate": 0',
         '"x_coordinate": 5, "y_coordinate": 0',
-        "panel 2, Answers by status: it overlaps panel 1, Requests by route",
+        "panel 2, Responses by status: it overlaps panel 1, Requests by route",
     ),
     (
         "honeycomb/boards/error-tracking.json",
         '"op": ">=", "value": 400',
         '"op": ">=", "value": "400"',
-        "panel 4, Refused and failed requests: "
+        "panel 4, 4xx and 5xx responses: "
         + "http.response.status_code has the type integer, so it never equals '400'",
     ),
     (

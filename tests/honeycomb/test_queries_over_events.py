@@ -229,7 +229,7 @@ def test_cost_of_an_llm_call_counts_once(dataset: Dataset) -> None:
     # Per million tokens of claude-sonnet-4-6: 3 in, 0.30 read, 3.75 written, 15 out.
     call = (120 * 3 + 5_000 * 0.3 + 2_000 * 3.75 + 60 * 15) / 1_000_000
     cost = dataset.trigger("llm-cost-spike")
-    failed = dataset.panel("business-metrics", "LLM cost of failed work")
+    failed = dataset.panel("business-metrics", "LLM cost of failed traces")
 
     assert dataset.values("llm.cost_usd", cost) == pytest.approx([call] * 7)
     # Four of the session without valid code, and one of the session that the database rejected.
