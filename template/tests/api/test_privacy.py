@@ -1,4 +1,4 @@
-"""A secret is put wherever a client or a model may put one, and is looked for in all that leaves."""
+"""Privacy: input of the client and output of the model are neither exported nor logged."""
 
 import json
 import logging
@@ -12,7 +12,7 @@ from ..providers.messages_api import CODE, MessagesAPI, failure, success
 SECRET = "c4n4ry"
 
 
-def test_a_request_leaves_nothing_of_who_asks_for_what(
+def test_client_data_prompt_and_code_are_neither_exported_nor_logged(
     claude_client: TestClient,
     messages_api: MessagesAPI,
     spans: FinishedSpans,
@@ -34,16 +34,16 @@ def test_a_request_leaves_nothing_of_who_asks_for_what(
     )
 
     assert SECRET in response.json()["code"]
-    # The test's own client logs the URL that it asks for.
+    # httpx, the client of the test, logs the URL.
     ours = [record.message for record in caplog.records if not record.name.startswith("httpx")]
-    left = "".join(str(span.to_json()) for span in spans()) + "".join(ours)
-    assert "session.create" in left
-    assert SECRET not in left
-    assert "192.0.2.77" not in left
-    assert "testclient" not in left
+    output = "".join(str(span.to_json()) for span in spans()) + "".join(ours)
+    assert "session.create" in output
+    assert SECRET not in output
+    assert "192.0.2.77" not in output
+    assert "testclient" not in output
 
 
-def test_a_failure_leaves_nothing_of_the_prompt_or_the_key(
+def test_provider_error_exposes_neither_prompt_nor_key(
     claude_client: TestClient,
     messages_api: MessagesAPI,
     spans: FinishedSpans,
@@ -53,13 +53,13 @@ def test_a_failure_leaves_nothing_of_the_prompt_or_the_key(
 
     claude_client.post("/api/sessions", json={"prompt": SECRET})
 
-    left = "".join(str(span.to_json()) for span in spans()) + caplog.text
-    assert "refused the request (400)" in left
-    assert "a-key-for-tests" not in left
-    assert SECRET not in left
+    output = "".join(str(span.to_json()) for span in spans()) + caplog.text
+    assert "rejected the request (400)" in output
+    assert "a-key-for-tests" not in output
+    assert SECRET not in output
 
 
-def test_content_is_sent_where_it_is_asked_for(
+def test_content_capture_exports_prompt_and_completion(
     client: TestClient, spans: FinishedSpans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", "SPAN_ONLY")

@@ -1,4 +1,4 @@
-"""The trace of a request: these spans, these parents, these attributes, and nothing besides."""
+"""The trace of a request: exact spans, parents and attributes."""
 
 from collections.abc import Sequence
 
@@ -71,7 +71,7 @@ ATTRIBUTES = {
 
 
 def tree(spans: Sequence[ReadableSpan], parent: int | None = None, indent: str = "") -> str:
-    """The names of `spans`, each below its parent."""
+    """Draw the names of `spans` as a tree, with indented children."""
     return "".join(
         f"{indent}{span.name}\n{tree(spans, span.context.span_id, indent + '  ')}"
         for span in spans
@@ -83,7 +83,9 @@ def attribute_names(span: ReadableSpan) -> set[str]:
     return set(span.attributes or {})
 
 
-def test_a_request_is_one_trace_of_these_spans(client: TestClient, spans: FinishedSpans) -> None:
+def test_request_is_one_trace_with_exact_spans_and_attributes(
+    client: TestClient, spans: FinishedSpans
+) -> None:
     session = client.post("/api/sessions", json=PROMPT).json()
 
     finished = spans()
@@ -115,7 +117,7 @@ def test_a_request_is_one_trace_of_these_spans(client: TestClient, spans: Finish
     assert str((insert.attributes or {})["db.query.text"]).endswith("?, ?)")
 
 
-def test_with_anthropics_sdk_each_call_is_one_span_with_its_cost(
+def test_anthropic_call_is_one_span_with_its_cost(
     claude_client: TestClient, spans: FinishedSpans
 ) -> None:
     claude_client.post("/api/sessions", json=PROMPT)
@@ -135,7 +137,7 @@ def test_with_anthropics_sdk_each_call_is_one_span_with_its_cost(
         )
 
 
-def test_a_session_that_is_read_is_one_query(client: TestClient, spans: FinishedSpans) -> None:
+def test_reading_a_session_is_one_query(client: TestClient, spans: FinishedSpans) -> None:
     client.get("/api/sessions/unknown?token=a-secret")
 
     finished = spans()
@@ -144,7 +146,7 @@ def test_a_session_that_is_read_is_one_query(client: TestClient, spans: Finished
     assert finished[0].status.status_code is StatusCode.UNSET
 
 
-def test_a_provider_failure_is_one_exception_event_and_an_error_on_each_span(
+def test_provider_error_is_one_exception_event_and_an_error_status_on_each_ancestor(
     claude_client: TestClient, messages_api: MessagesAPI, spans: FinishedSpans
 ) -> None:
     messages_api.answers.append(failure(529, "overloaded_error"))
@@ -166,7 +168,7 @@ def test_a_provider_failure_is_one_exception_event_and_an_error_on_each_span(
     assert (by_name["POST /api/sessions"].attributes or {})["http.response.status_code"] == 502
 
 
-def test_code_that_is_written_again_is_counted(
+def test_retries_of_code_generation_are_counted(
     claude_client: TestClient, messages_api: MessagesAPI, spans: FinishedSpans
 ) -> None:
     messages_api.answers.extend([success(), success("def hello_world("), success()])
@@ -180,7 +182,7 @@ def test_code_that_is_written_again_is_counted(
     assert generate.status.status_code is StatusCode.UNSET
 
 
-def test_code_that_never_validates_fails_the_session_with_the_reason(
+def test_session_fails_if_code_does_not_validate_after_all_retries(
     claude_client: TestClient, messages_api: MessagesAPI, spans: FinishedSpans
 ) -> None:
     messages_api.answers.append(success())
@@ -189,7 +191,7 @@ def test_code_that_never_validates_fails_the_session_with_the_reason(
     session = claude_client.post("/api/sessions", json=PROMPT).json()
 
     assert session["status"] == "failed"
-    assert session["failure"] == "It defines no function hello_world."
+    assert session["failure"] == "The code does not define the function hello_world."
     assert claude_client.get(f"/api/sessions/{session['id']}").json() == session
     [generate] = [span for span in spans() if span.name == "code.generate"]
     assert (generate.attributes or {})["code.retries"] == 2

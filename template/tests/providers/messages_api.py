@@ -1,16 +1,15 @@
-"""A stand-in for Anthropic's Messages API on 127.0.0.1: the real SDK talks to it, without an account.
+"""A fake of Anthropic's Messages API on 127.0.0.1, for the real SDK.
 
-`python -m tests.providers.messages_api` serves it until its input ends. It is no model: it answers
-every prompt with one specification and one function.
+`python -m tests.providers.messages_api` serves it until standard input is closed. Every prompt gets
+the same specification and the same function.
 """
 
 import json
 import sys
-import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,12 +26,12 @@ SPECIFICATION = {
     "function": "hello_world",
     "parameters": [],
     "returns": "str",
-    "constraints": ["It prints nothing."],
+    "constraints": ["It does not print."],
     "holes": [{"name": "punctuation", "question": "Does the greeting end with a full stop?"}],
 }
 CODE = '''\
 def hello_world() -> str:
-    """The usual greeting; it ends with an exclamation mark."""
+    """Return a greeting that ends with an exclamation mark."""
     return "Hello, world!"
 '''
 
@@ -40,11 +39,15 @@ Answer = Callable[["_Handler", dict[str, Any]], None]
 
 
 class MessagesAPI:
-    """The API while the block runs. What is put into `answers` is used up first, one a request."""
+    """Serves the API at `url` while the block runs.
+
+    Each request gets the next of `answers`, or `success()` if there are none.
+    """
 
     def __init__(self) -> None:
         self.answers: deque[Answer] = deque()
         self.requests: list[dict[str, Any]] = []
+        self.stopped = Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.api = self
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
@@ -59,12 +62,13 @@ class MessagesAPI:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self.stopped.set()
         self._server.shutdown()
         self._server.server_close()
 
 
 def success(text: str | None = None) -> Answer:
-    """A whole answer: `text`, or by default what was asked for, a specification or code."""
+    """Respond with `text`, or by default with a specification or code, as requested."""
 
     def answer(handler: "_Handler", request: dict[str, Any]) -> None:
         content = text
@@ -79,38 +83,38 @@ def success(text: str | None = None) -> Answer:
 
 
 def failure(status: int, kind: str) -> Answer:
-    """An error as the API words it, such as (429, "rate_limit_error")."""
+    """Respond with an error of the API, such as 429 and "rate_limit_error"."""
 
     def answer(handler: "_Handler", request: dict[str, Any]) -> None:
-        error = {"type": kind, "message": f"{kind} from the stand-in"}
+        error = {"type": kind, "message": f"{kind} from the fake API"}
         handler.send_json(status, {"type": "error", "error": error})
 
     return answer
 
 
 def malformed(handler: "_Handler", request: dict[str, Any]) -> None:
-    """200 and a body that ends in the middle of its JSON."""
+    """Respond with status 200 and truncated JSON."""
     handler.send_body(200, "application/json", b'{"type": "message", "content": [')
 
 
 def misshapen(handler: "_Handler", request: dict[str, Any]) -> None:
-    """200 and JSON that is no message."""
+    """Respond with status 200 and JSON that is not a message."""
     handler.send_json(200, {"hello": "world"})
 
 
 def dropped(handler: "_Handler", request: dict[str, Any]) -> None:
-    """The connection ends before an answer."""
+    """Close the connection without a response."""
     handler.close_connection = True
 
 
 def cut_off(handler: "_Handler", request: dict[str, Any]) -> None:
-    """A stream that ends in the middle, as if that were its end."""
+    """End a stream before its last events, without an error."""
     events = list(_events(CODE, request["model"]))
     handler.send_events(iter(events[:4]))
 
 
 def torn(handler: "_Handler", request: dict[str, Any]) -> None:
-    """A stream whose connection breaks in the middle."""
+    """Break the connection in the middle of a stream."""
     handler.send_response(200)
     handler.send_header("content-type", "text/event-stream")
     handler.send_header("transfer-encoding", "chunked")
@@ -119,19 +123,15 @@ def torn(handler: "_Handler", request: dict[str, Any]) -> None:
     handler.close_connection = True
 
 
-def slow(seconds: float) -> Answer:
-    """An answer that comes after `seconds`."""
-
-    def answer(handler: "_Handler", request: dict[str, Any]) -> None:
-        time.sleep(seconds)
-        success()(handler, request)
-
-    return answer
+def slow(handler: "_Handler", request: dict[str, Any]) -> None:
+    """Do not respond until the API stops."""
+    handler.server.api.stopped.wait()
+    handler.close_connection = True
 
 
 def _message(text: str, model: str) -> dict[str, Any]:
     return {
-        "id": "msg_stand_in",
+        "id": "msg_fake",
         "type": "message",
         "role": "assistant",
         "model": model,
@@ -174,7 +174,7 @@ class _Handler(BaseHTTPRequestHandler):
         answer = api.answers.popleft() if api.answers else success()
         try:
             answer(self, request)
-        except OSError:  # the client has gone, as after its timeout
+        except OSError:  # the client closed the connection
             self.close_connection = True
 
     def send_json(self, status: int, body: dict[str, Any]) -> None:

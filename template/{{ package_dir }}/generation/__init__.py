@@ -1,4 +1,4 @@
-"""From a prompt to code: first what is wanted (the IR), then code for it, each validated."""
+"""Code generation in two validated steps: a specification (IR) of the prompt, then its code."""
 
 from .code import CodeRejected, generate_code
 from .ir import IR, Hole, IRRejected, Parameter, generate_ir

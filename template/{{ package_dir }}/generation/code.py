@@ -1,4 +1,4 @@
-"""Code for an IR, asked for until it validates."""
+"""Generate code for an IR, and retry if it does not validate."""
 
 import ast
 import json
@@ -12,17 +12,17 @@ from .ir import IR
 MAX_RETRIES: Final = 2
 
 _SYSTEM: Final = """\
-You write one Python function for the specification that you are given as JSON: its name, its
-parameters in their order, its constraints. Where `holes` leave a question open, take the simplest
-answer and say so in the docstring. `rejected`, where it is there, says why your last code was not
-taken. Answer with Python code and nothing else."""
+Write one Python function for a specification in JSON: its name, its parameters in order, and its
+constraints. If `holes` lists open questions, choose the simplest answer to each and document it in
+the docstring. If `rejected` is present, it is the reason why your previous code was rejected.
+Respond with Python code only."""
 _FENCED: Final = re.compile(r"\A\s*```(?:python)?\n(?P<code>.*?)```\s*\Z", re.DOTALL)
 
 
 class CodeRejected(Exception):
-    """The code is not what was specified.
+    """Generated code that does not match its specification.
 
-    The message says why without quoting the code, as it goes on a span; `detail` quotes it.
+    The message is recorded on a span, so it does not quote the code; `detail` does.
     """
 
     def __init__(self, message: str, detail: str | None = None) -> None:
@@ -31,7 +31,7 @@ class CodeRejected(Exception):
 
 
 async def generate_code(ir: IR, provider: Provider, *, conversation_id: str) -> str:
-    """Validated code for `ir`, asked for at most `MAX_RETRIES` times more.
+    """Generate code for `ir` and validate it, with up to `MAX_RETRIES` retries.
 
     Raises ProviderError, or CodeRejected with the reason of the last attempt.
     """
@@ -64,15 +64,15 @@ async def _write(
         prompt=json.dumps(specification),
         conversation_id=conversation_id,
     )
-    async with provider.stream(request) as pieces:
-        text = "".join([piece async for piece in pieces])
+    async with provider.stream(request) as chunks:
+        text = "".join([chunk async for chunk in chunks])
     fenced = _FENCED.match(text)
     return fenced["code"] if fenced else text
 
 
 @traced("code.validate")
 def validate_code(code: str, ir: IR) -> None:
-    """Checks that `code` is Python and defines the function of `ir`, without running any of it.
+    """Check that `code` is valid Python and defines the function of `ir`, without executing it.
 
     Raises CodeRejected.
     """
@@ -80,7 +80,9 @@ def validate_code(code: str, ir: IR) -> None:
         tree = ast.parse(code)
         compile(tree, "<generated>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise CodeRejected("It is not Python.", f"It is not Python: {error}.") from None
+        raise CodeRejected(
+            "The code is not valid Python.", f"The code is not valid Python: {error}."
+        ) from None
     for statement in tree.body:
         if (
             isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -88,7 +90,10 @@ def validate_code(code: str, ir: IR) -> None:
         ):
             _check_parameters(statement, ir)
             return
-    raise CodeRejected("It does not define the function.", f"It defines no function {ir.function}.")
+    raise CodeRejected(
+        "The code does not define the function.",
+        f"The code does not define the function {ir.function}.",
+    )
 
 
 def _check_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef, ir: IR) -> None:
@@ -102,6 +107,7 @@ def _check_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef, ir: IR) 
     wanted = [parameter.name for parameter in ir.parameters]
     if written != wanted:
         raise CodeRejected(
-            "Its parameters are not those that are specified.",
-            f"{ir.function} takes ({', '.join(written)}) and should take ({', '.join(wanted)}).",
+            "The parameters do not match the specification.",
+            f"The parameters are ({', '.join(written)}); the specification requires"
+            f" ({', '.join(wanted)}).",
         )

@@ -1,4 +1,4 @@
-"""LLM providers: Anthropic, and one that works offline."""
+"""LLM providers: Anthropic, and an offline mock."""
 
 import os
 import re
@@ -20,17 +20,18 @@ __all__ = [
 
 
 def provider_from_environment(environment: Mapping[str, str] = os.environ) -> Provider:
-    """Anthropic where ANTHROPIC_API_KEY is set, of the model ANTHROPIC_MODEL; else the mock.
+    """Return Anthropic with ANTHROPIC_MODEL if ANTHROPIC_API_KEY is set, otherwise the mock.
 
-    Raises ValueError for a key that cannot be one.
+    Raises ValueError if the key is malformed.
     """
     api_key = environment.get("ANTHROPIC_API_KEY", "").strip()
     if not api_key:
         return MockProvider()
     if not re.fullmatch(r"[!-~]+", api_key):
-        # An error of the HTTP client would quote the whole key.
+        # The HTTP client's error would quote the whole key.
         raise ValueError(
-            "ANTHROPIC_API_KEY holds a character that no key has, such as a space or a line break."
+            "ANTHROPIC_API_KEY contains an invalid character, such as a space or a line break."
+            " Set it again without that character."
         )
     model = environment.get("ANTHROPIC_MODEL", "").strip()
     return AnthropicProvider(api_key, model=model or AnthropicProvider.DEFAULT_MODEL)

@@ -1,4 +1,4 @@
-"""Claude, through Anthropic's own SDK."""
+"""Claude, through Anthropic's SDK."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class AnthropicProvider(Provider):
-    """Claude behind the Messages API. The SDK retries by itself: twice, with growing pauses."""
+    """Claude on the Messages API. The SDK retries failed requests twice, with backoff."""
 
     DEFAULT_MODEL: Final = "claude-sonnet-4-6"
     MAX_TOKENS: Final = 4096
 
     name = "anthropic"
-    # The Messages API samples at 1; the SDK has no parameter for it any more.
+    # The default of the Messages API; the SDK no longer has the parameter.
     temperature = 1.0
 
     def __init__(
@@ -34,7 +34,7 @@ class AnthropicProvider(Provider):
         timeout: float = 60.0,
         max_retries: int = 2,
     ) -> None:
-        """`timeout` is in seconds and for one attempt. ANTHROPIC_BASE_URL leads elsewhere."""
+        """Limit each attempt to `timeout` seconds. The SDK reads ANTHROPIC_BASE_URL."""
         self.model = model
         self._api_key = api_key
         self._timeout = timeout
@@ -60,13 +60,13 @@ class AnthropicProvider(Provider):
                     stream = await stack.enter_async_context(
                         client.messages.stream(**self._parameters(request))
                     )
-                yield _pieces(stream)
+                yield _chunks(stream)
                 with _provider_errors():
                     completion = _completion(await stream.get_final_message())
             record(call, request, completion)
 
     async def warm_up(self) -> None:
-        with suppress(Exception):  # the first call says what is wrong
+        with suppress(Exception):  # the first call raises it again
             await self._connected()
 
     async def aclose(self) -> None:
@@ -74,7 +74,7 @@ class AnthropicProvider(Provider):
             await self._client.close()
 
     async def _connected(self) -> AsyncAnthropic:
-        """The client, made on a thread: importing the SDK takes a second."""
+        """Return the client, created in a thread because importing the SDK blocks for a second."""
         async with self._connecting:
             if self._client is None:
                 self._client = await asyncio.to_thread(self._connect)
@@ -87,7 +87,7 @@ class AnthropicProvider(Provider):
             api_key=self._api_key,
             timeout=self._timeout,
             max_retries=self._max_retries,
-            # The SDK's own span would be a second one of each call; `llm.call` has the cost.
+            # The SDK's span would duplicate `llm.call`, and has no cost.
             open_telemetry=False,
         )
 
@@ -105,20 +105,20 @@ class AnthropicProvider(Provider):
         return parameters
 
 
-async def _pieces(stream: AsyncMessageStream) -> AsyncIterator[str]:
+async def _chunks(stream: AsyncMessageStream) -> AsyncIterator[str]:
     with _provider_errors():
-        async for piece in stream.text_stream:
-            yield piece
+        async for chunk in stream.text_stream:
+            yield chunk
 
 
 def _completion(message: Message) -> Completion:
     if message.stop_reason is None:
-        # The SDK takes the end of a broken connection for the end of the message.
-        raise ProviderError("Anthropic's answer broke off.")
+        # The SDK treats a dropped connection as the end of the message.
+        raise ProviderError("Anthropic's response was cut off.")
     if message.stop_reason == "refusal":
-        raise ProviderError("The model refuses to answer this prompt.")
+        raise ProviderError("The model refused this prompt.")
     if message.stop_reason == "max_tokens":
-        raise ProviderError(f"The answer is longer than {AnthropicProvider.MAX_TOKENS} tokens.")
+        raise ProviderError(f"The response exceeds {AnthropicProvider.MAX_TOKENS} tokens.")
     return Completion(
         text="".join(block.text for block in message.content if block.type == "text"),
         model=message.model,
@@ -128,31 +128,31 @@ def _completion(message: Message) -> Completion:
 
 @contextmanager
 def _provider_errors() -> Iterator[None]:
-    """Turns what the SDK raises into a sentence; the key and the prompt are in none of them."""
+    """Convert exceptions of the SDK to ProviderError, without the key or the prompt."""
     import anthropic
     import httpx2
 
     try:
         yield
     except anthropic.AuthenticationError as error:
-        raise ProviderError("Anthropic refused the key in ANTHROPIC_API_KEY (401).") from error
+        raise ProviderError("Anthropic rejected the key in ANTHROPIC_API_KEY (401).") from error
     except anthropic.RateLimitError as error:
-        raise ProviderError("Anthropic's rate limit is reached (429); try again later.") from error
+        raise ProviderError("Anthropic's rate limit is reached (429). Try again later.") from error
     except anthropic.APITimeoutError as error:
-        raise ProviderError("Anthropic did not answer in time.") from error
+        raise ProviderError("The request to Anthropic timed out.") from error
     except anthropic.APIConnectionError as error:
-        raise ProviderError("The connection to Anthropic broke.") from error
+        raise ProviderError("The connection to Anthropic failed.") from error
     except anthropic.APIStatusError as error:
-        # An error in the middle of a stream comes with the status 200 and a type.
-        what = error.type if error.status_code == 200 else error.status_code
+        # An error within a stream has the status 200 and a type.
+        code = error.type if error.status_code == 200 else error.status_code
         if error.status_code == 529 or error.type == "overloaded_error":
-            raise ProviderError("Anthropic is overloaded (529); try again later.") from error
+            raise ProviderError("Anthropic is overloaded (529). Try again later.") from error
         if error.status_code >= 500 or error.type == "api_error":
-            raise ProviderError(f"Anthropic has a fault of its own ({what}).") from error
-        raise ProviderError(f"Anthropic refused the request ({what}).") from error
+            raise ProviderError(f"Anthropic returned a server error ({code}).") from error
+        raise ProviderError(f"Anthropic rejected the request ({code}).") from error
     except httpx2.TransportError as error:
-        raise ProviderError("The connection to Anthropic broke.") from error
+        raise ProviderError("The connection to Anthropic failed.") from error
     except ProviderError:
         raise
-    except Exception as error:  # the SDK lets what it cannot read escape as it comes
-        raise ProviderError("Anthropic's answer could not be read.") from error
+    except Exception as error:  # the SDK does not wrap parsing errors
+        raise ProviderError("Anthropic's response is malformed.") from error

@@ -1,4 +1,4 @@
-"""What every provider does: complete a request, at once or as a stream."""
+"""The interface of LLM providers: complete a request, or stream its completion."""
 
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
@@ -10,26 +10,26 @@ from ..observability import LLMCall, TokenUsage, llm_call
 
 
 class ProviderError(Exception):
-    """A provider gave no answer. The message is for people, and holds no secret."""
+    """A failed request to a provider. The message may be shown to users: it contains no secret."""
 
     session_id: str | None = None
-    """The session that was kept as `failed`, where there is one."""
+    """ID of the session stored as `failed`, if there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """One question to a model."""
+    """A request to a model."""
 
     system: str
     prompt: str
     conversation_id: str
     output_schema: dict[str, Any] | None = None
-    """The JSON schema that the answer follows; None for free text."""
+    """JSON schema of the response; None for free text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """A whole answer, with what it took."""
+    """A complete response and its token usage."""
 
     text: str
     model: str
@@ -37,26 +37,26 @@ class Completion:
 
 
 class Provider(ABC):
-    """An LLM. Each call is one `llm.call` span with tokens and cost."""
+    """An LLM provider. Each call is traced as one `llm.call` span with tokens and cost."""
 
     name: str
-    """As OpenTelemetry names providers: anthropic, openai, aws.bedrock."""
+    """The provider's name in OpenTelemetry, such as anthropic, openai or aws.bedrock."""
     model: str
     temperature: float
 
     @abstractmethod
     async def complete(self, request: Request) -> Completion:
-        """The answer to `request`. Raises ProviderError."""
+        """Return the completion of `request`. Raises ProviderError."""
 
     @abstractmethod
     def stream(self, request: Request) -> AbstractAsyncContextManager[AsyncIterator[str]]:
-        """The answer to `request`, piece by piece, while the block runs. Raises ProviderError."""
+        """Stream the completion of `request` in chunks within the block. Raises ProviderError."""
 
-    async def warm_up(self) -> None:  # noqa: B027 - most providers are ready at once
-        """Loads what the first call needs. Called while requests are served; never raises."""
+    async def warm_up(self) -> None:  # noqa: B027 - optional
+        """Prepare the first call, for example by imports. Runs alongside requests; never raises."""
 
-    async def aclose(self) -> None:  # noqa: B027 - most providers keep no connection
-        """Gives connections back. The provider is not used afterwards."""
+    async def aclose(self) -> None:  # noqa: B027 - optional
+        """Close open connections. The provider cannot be used afterwards."""
 
     def _call(self, request: Request) -> LLMCall:
         return llm_call(
@@ -68,6 +68,6 @@ class Provider(ABC):
 
 
 def record(call: LLMCall, request: Request, completion: Completion) -> None:
-    """Tells the call's span what it took, and what was said where content is asked for."""
+    """Record usage on the span of `call`, and content if content capture is enabled."""
     call.record_usage(completion.usage, model=completion.model)
     call.record_content(request.prompt, completion.text, system=request.system)

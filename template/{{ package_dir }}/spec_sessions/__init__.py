@@ -1,4 +1,4 @@
-"""Sessions: a prompt, what was made of it, and where that is kept."""
+"""Sessions: a prompt and the code generated for it, stored in a database."""
 
 from .manager import PromptSessionManager
 from .session import PromptSession, SessionStatus

@@ -1,4 +1,4 @@
-"""Takes a prompt to a session: IR first, then code, each step kept."""
+"""Create sessions: generate an IR and then code for a prompt, and store each step."""
 
 from ..generation import CodeRejected, IRRejected, generate_code, generate_ir
 from ..observability import traced
@@ -8,7 +8,7 @@ from .store import SessionStore
 
 
 class PromptSessionManager:
-    """Makes sessions with a provider and keeps them in a store."""
+    """Creates sessions with a provider and stores them."""
 
     def __init__(self, provider: Provider, store: SessionStore) -> None:
         self._provider = provider
@@ -17,9 +17,9 @@ class PromptSessionManager:
     async def create_from_prompt(
         self, prompt: str, *, user_id: str, source: str = "api"
     ) -> PromptSession:
-        """The session of `prompt`: `validated`, or `failed` where a model's answers were no good.
+        """Create a session: `validated`, or `failed` if the model's responses do not validate.
 
-        Raises ProviderError where the provider gave none. The session is kept all the same.
+        Raises ProviderError if the provider fails. The session is then stored as `failed`.
         """
         session = PromptSession(
             prompt=prompt,
@@ -46,7 +46,7 @@ class PromptSessionManager:
                 "user.id": session.user_id,
             },
         ) as span:
-            unanswered: ProviderError | None = None
+            failure: ProviderError | None = None
             try:
                 session.ir = await generate_ir(
                     session.prompt, self._provider, conversation_id=session.id
@@ -55,17 +55,17 @@ class PromptSessionManager:
                 session.fail(error.detail)
             except ProviderError as error:
                 session.fail(str(error))
-                unanswered = error
+                failure = error
             span.set_attribute("session.holes_count", len(session.ir.holes) if session.ir else 0)
             span.set_attribute("session.status", session.status.value)
             await self._store.add(session)
-            if unanswered is not None:
-                unanswered.session_id = session.id
-                raise unanswered
+            if failure is not None:
+                failure.session_id = session.id
+                raise failure
 
     async def _write_code(self, session: PromptSession) -> None:
         assert session.ir is not None
-        unanswered: ProviderError | None = None
+        failure: ProviderError | None = None
         try:
             session.code = await generate_code(
                 session.ir, self._provider, conversation_id=session.id
@@ -75,8 +75,8 @@ class PromptSessionManager:
             session.fail(error.detail)
         except ProviderError as error:
             session.fail(str(error))
-            unanswered = error
+            failure = error
         await self._store.save(session)
-        if unanswered is not None:
-            unanswered.session_id = session.id
-            raise unanswered
+        if failure is not None:
+            failure.session_id = session.id
+            raise failure

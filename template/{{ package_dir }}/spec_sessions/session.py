@@ -1,4 +1,4 @@
-"""One prompt on its way to code."""
+"""A session: a prompt, its specification and its code."""
 
 import uuid
 from datetime import UTC, datetime
@@ -10,25 +10,25 @@ from ..generation import IR
 
 
 class SessionStatus(StrEnum):
-    """How far a session is."""
+    """Progress of a session."""
 
     DRAFTED = "drafted"
-    """There is an IR and no code yet."""
+    """Has an IR, but no code yet."""
     VALIDATED = "validated"
-    """There is code, and it validated."""
+    """Has validated code."""
     FAILED = "failed"
-    """`failure` says why."""
+    """`failure` has the reason."""
 
 
 class PromptSession(BaseModel):
-    """A prompt and what was made of it."""
+    """A prompt, and the IR and code generated for it."""
 
     id: str = Field(default_factory=lambda: str(uuid.uuid4()))
     created_at: datetime = Field(default_factory=lambda: datetime.now(UTC))
     prompt: str
     user_id: str
     source: str
-    """Where the prompt came in: api."""
+    """Origin of the prompt, such as api."""
     provider: str
     model: str
     status: SessionStatus = SessionStatus.DRAFTED

@@ -1,4 +1,4 @@
-"""Where sessions are kept: SQLite for one machine, PostgreSQL for more."""
+"""Storage of sessions: SQLite on one machine, PostgreSQL for several."""
 
 import os
 from collections.abc import Mapping
@@ -45,25 +45,25 @@ _sessions = Table(
 
 
 class SessionStore:
-    """The sessions of one database."""
+    """Reads and writes the sessions of one database."""
 
     def __init__(self, url: str = DEFAULT_URL) -> None:
-        # An error names the statement; its parameters hold prompts and stay out of it.
+        # Errors quote the statement, but not its parameters, which contain prompts.
         self._engine: AsyncEngine = create_async_engine(_async_url(url), hide_parameters=True)
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "SessionStore":
-        """The database of DATABASE_URL, else a SQLite file in the working directory.
+        """Use the database at DATABASE_URL, or a SQLite file in the working directory.
 
-        Raises ValueError for a URL that is none, or of a database without a driver here.
+        Raises ValueError if the URL is malformed or its database is not supported.
         """
         return cls(environment.get("DATABASE_URL", "").strip() or DEFAULT_URL)
 
     async def open(self) -> None:
-        """Makes the table where it is missing."""
+        """Create the table if it does not exist."""
         async with self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
-                # Containers that start together would make it at the same time, and fail.
+                # Fails if another container creates the table at the same time.
                 await connection.execute(text("SELECT pg_advisory_xact_lock(1)"))
             await connection.run_sync(_metadata.create_all)
 
@@ -75,7 +75,7 @@ class SessionStore:
             await connection.execute(insert(_sessions).values(**_row(session)))
 
     async def save(self, session: PromptSession) -> None:
-        """Keeps what became of a session: its status, code and failure."""
+        """Update the status, code and failure of a session."""
         changed = {"status": session.status, "code": session.code, "failure": session.failure}
         async with self._engine.begin() as connection:
             await connection.execute(
@@ -83,7 +83,7 @@ class SessionStore:
             )
 
     async def get(self, session_id: str) -> PromptSession | None:
-        if "\0" in session_id:  # no text for PostgreSQL
+        if "\0" in session_id:  # PostgreSQL does not store null bytes in text
             return None
         async with self._engine.connect() as connection:
             result = await connection.execute(select(_sessions).where(_sessions.c.id == session_id))
@@ -98,13 +98,13 @@ def _row(session: PromptSession) -> dict[str, Any]:
 
 
 def _session(row: RowMapping) -> PromptSession:
-    # SQLite forgets the time zone.
+    # SQLite does not store the time zone.
     created_at = row["created_at"].replace(tzinfo=row["created_at"].tzinfo or UTC)
     return PromptSession.model_validate({**row, "created_at": created_at})
 
 
 def _async_url(text: str) -> URL:
-    """The URL with the async driver, as hosts hand out postgres:// with libpq's options."""
+    """Convert a URL to the async driver; hosts issue postgres:// URLs with libpq's options."""
     try:
         url = make_url(text)
     except (ArgumentError, ValueError):
@@ -118,5 +118,5 @@ def _async_url(text: str) -> URL:
     if url.drivername in ("sqlite", "sqlite+aiosqlite"):
         return url.set(drivername="sqlite+aiosqlite")
     raise ValueError(
-        "DATABASE_URL is neither postgresql://user:password@host/database nor sqlite:///file.db."
+        "DATABASE_URL must be postgresql://user:password@host/database or sqlite:///file.db."
     )
