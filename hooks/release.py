@@ -73,10 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def run() -> None:
-    sys.exit(main())
-
-
 def release(
     console: Console,
     repository: Path = ROOT,
