@@ -14,7 +14,7 @@ SUITE: Final = Path(__file__).parent / "suite"
 # Middle versions matter only to the integration with the library that they are a version of.
 _FASTAPI: Final = ("test_fastapi.py", "test_redaction.py")
 _SQLALCHEMY: Final = ("test_sqlalchemy.py", "test_redaction.py")
-# Tests whose spans the tracer provider creates.
+# Tests whose spans the tracer provider creates, without those that start a process each.
 _TRACES: Final = (
     "test_fastapi.py",
     "test_llm.py",
@@ -23,10 +23,8 @@ _TRACES: Final = (
     "test_processor.py",
     "test_redaction.py",
     "test_sampling.py",
-    "test_setup.py",
     "test_spans.py",
     "test_sqlalchemy.py",
-    "test_testing.py",
 )
 _BASE: Final = ("genai-prices", "opentelemetry-sdk", "pytest", "sqlalchemy")
 _CONTRIB: Final = "opentelemetry-instrumentation-fastapi"
@@ -95,7 +93,7 @@ def test_suite_passes_with_older_and_newer_packages(
 
 def test_suite_passes_without_grpc(newest: Environment, http_rendering: Path) -> None:
     assert not (http_rendering / "observability/_grpc.py").exists()
-    skipped = run_suite(newest, http_rendering, "test_settings.py", "test_setup.py")
+    skipped = run_suite(newest, http_rendering, "test_settings.py")
 
     assert skipped == _WITHOUT_GRPC
 

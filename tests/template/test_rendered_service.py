@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from ..conftest import Render, Workshop
+from ..depth import in_depth
 from .answer_combinations import as_answers, covering_combinations, every_combination, label, pairs
 
 
@@ -16,7 +17,14 @@ def test_chosen_combinations_cover_each_pair_of_answers() -> None:
     assert len(covering_combinations()) <= 6
 
 
-@pytest.mark.parametrize("combination", covering_combinations(), ids=label)
+@pytest.mark.parametrize(
+    "combination",
+    [
+        combination if number < 2 else pytest.param(combination, marks=in_depth)
+        for number, combination in enumerate(covering_combinations())
+    ],
+    ids=label,
+)
 def test_rendered_tests_and_type_checks_pass(
     combination: dict[str, Any], render: Render, workshop: Workshop
 ) -> None:
@@ -30,9 +38,12 @@ def test_rendered_tests_and_type_checks_pass(
 @pytest.mark.parametrize(
     "requirements",
     [
-        ("fastapi==0.141.*", "opentelemetry-instrumentation-fastapi"),
+        # tests/module covers these for the module.
+        pytest.param(
+            ("fastapi==0.141.*", "opentelemetry-instrumentation-fastapi"), marks=in_depth
+        ),
         ("fastapi==0.115.*", "opentelemetry-instrumentation-fastapi", "httpx"),
-        ("sqlalchemy==2.0.*",),
+        pytest.param(("sqlalchemy==2.0.*",), marks=in_depth),
     ],
     ids=" ".join,
 )

@@ -12,6 +12,7 @@ import pytest
 import yaml
 from uv import find_uv_bin
 
+from ..depth import in_depth
 from ..wire.conftest import wire
 from .conftest import Once
 from .copying import copier
@@ -366,6 +367,7 @@ def test_trouble_with_uncommitted_changes(updates: Updates) -> None:
     assert updates.update().returncode == 0
 
 
+@in_depth
 def test_trouble_with_another_folder(updates: Updates) -> None:
     done = copier("update", "--defaults", cwd=updates.project / "order_intake")
 
@@ -373,6 +375,7 @@ def test_trouble_with_another_folder(updates: Updates) -> None:
     assert "Template not found" in done.stderr
 
 
+@in_depth
 @pytest.mark.parametrize("path", ["docs/observability.md/own.md", "order_intake/observability"])
 def test_trouble_with_a_folder_and_a_file_of_the_same_name(path: str, updates: Updates) -> None:
     inner = updates.project / path
@@ -394,6 +397,7 @@ def test_trouble_with_a_folder_and_a_file_of_the_same_name(path: str, updates: U
     assert contents(updates.project).items() >= {path.replace(place.name, "own"): b"mine\n"}.items()
 
 
+@in_depth
 def test_trouble_with_an_older_release(updates: Updates) -> None:
     assert updates.update().returncode == 0
     updates.commit()
@@ -407,6 +411,7 @@ def test_trouble_with_an_older_release(updates: Updates) -> None:
     assert updates.update().returncode == 0
 
 
+@in_depth
 def test_trouble_with_a_template_that_moved(updates: Updates) -> None:
     updates.copy_template(updates.project.with_name("template"))
     moved = updates.template.with_name("moved")
@@ -421,6 +426,7 @@ def test_trouble_with_a_template_that_moved(updates: Updates) -> None:
     assert updates.answer("_src_path") == str(moved)
 
 
+@in_depth
 def test_trouble_with_a_missing_tag(updates: Updates) -> None:
     updates.copy_template(updates.project.with_name("template"))
     commit = git(updates.template, "rev-parse", f"v{CURRENT}^{{commit}}").strip()
@@ -435,6 +441,7 @@ def test_trouble_with_a_missing_tag(updates: Updates) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@in_depth
 def test_trouble_with_a_shallow_clone_of_the_template(updates: Updates) -> None:
     shallow = updates.project.with_name("shallow")
     url = updates.template.as_uri()

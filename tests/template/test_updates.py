@@ -11,6 +11,7 @@ from jinja2 import Environment as Jinja
 from hooks.release import releases
 
 from ..conftest import Workshop
+from ..depth import in_depth
 from ..environments import Environment
 from .answer_combinations import PLANS, PROTOCOLS, REGIONS, SECRETS
 from .conftest import NewProject
@@ -50,11 +51,17 @@ def label(value: object) -> object:
     return getattr(value, "name", value)
 
 
-each_project = pytest.mark.parametrize(("kind", "version"), made(), ids=label)
+def rows(projects: list[tuple[Kind, str]]) -> list[object]:
+    """The parameters of a test. Releases between a kind's oldest and the newest run in depth only."""
+    ends = [*oldest(), *((kind, list(releases())[-1]) for kind in KINDS)]
+    return [row if row in ends else pytest.param(*row, marks=in_depth) for row in projects]
+
+
+each_project = pytest.mark.parametrize(("kind", "version"), rows(made()), ids=label)
 # Each layout with each release, and each other kind of project with the oldest.
 each_edited = pytest.mark.parametrize(
     ("kind", "version"),
-    [row for row in made() if row[0] in KINDS[::2] or row in oldest()],
+    rows([row for row in made() if row[0] in KINDS[::2] or row in oldest()]),
     ids=label,
 )
 each_kind = pytest.mark.parametrize(("kind", "version"), oldest(), ids=label)
@@ -183,7 +190,13 @@ def test_changed_answers_are_merged_into_edited_files(
     assert after == expected(before, mine.base, wanted)
 
 
-@pytest.mark.parametrize("version", releases())
+@pytest.mark.parametrize(
+    "version",
+    [
+        version if number == 0 else pytest.param(version, marks=in_depth)
+        for number, version in enumerate(releases())
+    ],
+)
 def test_updated_service_passes_its_own_tests(
     version: str, project: NewProject, workshop: Workshop
 ) -> None:
@@ -198,7 +211,13 @@ def test_updated_service_passes_its_own_tests(
 
 
 @pytest.mark.parametrize(
-    ("kind", "version"), [row for row in made() if row[0] in KINDS[2:]], ids=label
+    ("kind", "version"),
+    [
+        row if row in oldest() else pytest.param(*row, marks=in_depth)
+        for row in made()
+        if row[0] in KINDS[2:]
+    ],
+    ids=label,
 )
 def test_updated_module_passes_its_tests_in_an_existing_repository(
     kind: Kind, version: str, project: NewProject, newest: Environment
