@@ -120,7 +120,7 @@ def test_invalid_database_url_stops_the_service_with_one_sentence(
     workshop.install(project)
 
     with (
-        pytest.raises(AssertionError, match="DATABASE_URL is neither") as stopped,
+        pytest.raises(AssertionError, match="DATABASE_URL must be postgresql:") as stopped,
         Service(workshop, project, DATABASE_URL="mysql://user:a-secret@host/db"),
     ):
         pass
