@@ -303,7 +303,11 @@ def test_key_of_the_other_region_is_diagnosed(
         ("200 for any path", "is not Honeycomb's API: it returns 200"),
     ],
 )
-def test_another_server_is_diagnosed(commands: Commands, fault: Fault, found: str) -> None:
+def test_another_server_is_diagnosed(
+    commands: Commands, fault: Fault, found: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "no response" in found:
+        monkeypatch.setattr(arrival, "RESPONSE_TIMEOUT", 2.0)
     with FaultyReceiver(fault) as receiver:
         result = commands.run(
             "doctor", HONEYCOMB_API_KEY=INGEST_KEY, HONEYCOMB_API_ENDPOINT=receiver.endpoint
