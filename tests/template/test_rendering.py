@@ -124,7 +124,7 @@ def test_no_name_in_the_template_has_a_condition() -> None:
     statements = [str(path) for path in paths if "{%" in path.name]
 
     # Renders one empty file for each retired file.
-    assert statements == ["template/{% yield path from retired_files %}{{ path }}{% endyield %}"]
+    assert statements == ["template/{% yield path from retired_files.split() %}{{ path }}{% endyield %}"]
 
 
 def test_misspelt_variable_is_an_error(tmp_path: Path, sources: Path) -> None:
