@@ -166,7 +166,7 @@ def test_update_keeps_detected_answers(tmp_path: Path) -> None:
     git(repository, "add", "-A")
     git(repository, "commit", "-qm", "All")
     before = digests(repository)
-    [spans] = template.glob("template/*/observability/spans.py")
+    [spans] = template.glob("template/*/spans.py")
     spans.write_text(spans.read_text() + "\n# A later fix.\n")
     git(template, "commit", "-qam", "fix")
 

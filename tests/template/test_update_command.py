@@ -75,7 +75,7 @@ def two_releases(template: Template, once: Once) -> Path:
 
     def fill(folder: Path) -> None:
         shutil.copytree(template.folder, folder)
-        module = folder / "template/{{ package_dir }}/observability"
+        module = folder / "template/{{ observability_dir }}"
         spans = module / "spans.py"
         spans.write_text("# A fix.\n" + spans.read_text())
         (module / "llm.py").unlink()

@@ -404,7 +404,7 @@ def next_release(project: Project) -> tuple[Files, Files]:
     return before, contents(project.folder)
 
 
-SPANS = "template/{{ package_dir }}/observability/spans.py"
+SPANS = "template/{{ observability_dir }}/spans.py"
 """The file that is changed."""
 
 
@@ -486,7 +486,7 @@ def test_retired_file_that_the_user_keeps_is_not_touched_again(later: Project) -
     assert later.conflicts() == set()
 
 
-GRPC = "template/{{ package_dir }}/observability/_grpc.py.jinja"
+GRPC = "template/{{ observability_dir }}/_grpc.py.jinja"
 
 
 @pytest.mark.parametrize("edited", [False, True], ids=["unedited", "edited"])
