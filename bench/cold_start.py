@@ -24,7 +24,7 @@ from rich.table import Table
 
 from bench.environments import GUIDE_PACKAGES, PROJECT, ROOT, render, uv
 from bench.report import conditions, new_console, save
-from hooks.demo.receiver import Receiver
+from hooks.traces.receiver import Receiver
 from tests.fakes.modal import MODAL, Container, ControlPlane, Deployment
 
 SERVE: Final = "    from bench_service.api.server import app as api\n"

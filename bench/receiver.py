@@ -14,7 +14,7 @@ from threading import Lock
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from hooks.demo.receiver import Protocol, Receiver
+from hooks.traces.receiver import Protocol, Receiver
 
 
 class Counts:

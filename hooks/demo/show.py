@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.syntax import Syntax
 from rich.text import Text
 
-from .otlp import Span
+from ..traces.otlp import Span
+from ..traces.receiver import Receiver
+from ..traces.trace_tree import trace_tree
 from .process import DemoFailed, Process, clean_environment, free_port, send_request
-from .receiver import Receiver
-from .trace_tree import trace_tree
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 SERVICE: Final = "hello-service"

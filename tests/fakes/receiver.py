@@ -6,7 +6,7 @@ from threading import Event
 from types import TracebackType
 from typing import Final, Literal, TypeAlias, get_args
 
-from hooks.demo.receiver import Receiver
+from hooks.traces.receiver import Receiver
 
 Fault: TypeAlias = Literal[
     "refuses",

@@ -16,8 +16,8 @@ import pytest
 import trustme
 
 from hooks.demo.process import free_port
-from hooks.demo.receiver import Receiver
 from hooks.doctor import arrival
+from hooks.traces.receiver import Receiver
 
 from ..conftest import Render, Workshop
 from ..fakes.honeycomb import CONFIGURATION_KEY, INGEST_KEY, FakeHoneycomb, Key

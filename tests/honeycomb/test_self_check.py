@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from hooks.demo.receiver import Receiver
+from hooks.traces.receiver import Receiver
 
 from ..conftest import Render, Workshop
 from ..fakes.honeycomb import INGEST_KEY, FakeHoneycomb

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hooks.demo.receiver import Receiver
+from hooks.traces.receiver import Receiver
 
 from ..environments import Environment
 

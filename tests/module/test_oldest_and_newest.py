@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks.demo.receiver import Receiver
+from hooks.traces.receiver import Receiver
 
 from ..environments import Environment
 from ..fakes.llm import LLMAPIs

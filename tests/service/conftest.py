@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hooks.demo.receiver import Receiver
+from hooks.traces.receiver import Receiver
 
 from ..conftest import Render, Workshop
 from ..fakes.modal import MODAL

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Final
 
-from hooks.demo.receiver import Receiver
+from hooks.traces.receiver import Receiver
 
 from ..conftest import Workshop
 from ..fakes.receiver import FaultyReceiver

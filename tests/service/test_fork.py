@@ -5,7 +5,7 @@ from typing import Final
 
 import pytest
 
-from hooks.demo.receiver import Receiver
+from hooks.traces.receiver import Receiver
 
 from ..conftest import Workshop
 from ..depth import in_depth

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from hooks.demo.receiver import Protocol, Receiver
+from hooks.traces.receiver import Protocol, Receiver
 
 from ..conftest import Render, Workshop
 from .messages import NO_INSTRUMENTATION, NO_KEY

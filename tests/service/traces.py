@@ -9,7 +9,7 @@ from http.client import HTTPException
 from typing import Any, Final, Protocol
 from urllib.error import URLError
 
-from hooks.demo.otlp import Span
+from hooks.traces.otlp import Span
 
 PROMPT: Final = {"prompt": "Write a hello world function in Python"}
 TREE: Final = """\

@@ -23,7 +23,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceResponse,
 )
 
-from hooks.demo.otlp import Span, spans_in
+from hooks.traces.otlp import Span, spans_in
 
 from .faults import Fault
 from .keys import KEYS, Key, Plan

@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import pytest
 
-from hooks.demo.otlp import Span
-from hooks.demo.receiver import Receiver
+from hooks.traces.otlp import Span
+from hooks.traces.receiver import Receiver
 
 from ...depth import in_depth
 from ...fakes.modal import Container, ControlPlane, Deployment

@@ -1,0 +1,1 @@
+"""Receive OTLP on this machine and show traces as they complete."""
