@@ -12,12 +12,25 @@ from ..template.copying import SERVER, add_observability
 from ..template.projects import write
 
 
+@pytest.fixture(params=["oldest", "newest"])
+def python(request: pytest.FixtureRequest) -> Environment:
+    """An environment with the oldest, then with the newest supported packages."""
+    environment: Environment = request.getfixturevalue(request.param)
+    return environment
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """An existing repository with the module in its package `acme`."""
+    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": SERVER})
+    add_observability(tmp_path)
+    return tmp_path
+
+
 @pytest.mark.parametrize("package_dir", ["src/acme", "."])
-@pytest.mark.parametrize("ends", ["oldest", "newest"])
-def test_the_tests_of_the_module_pass_at_both_ends(
-    ends: str, package_dir: str, request: pytest.FixtureRequest, tmp_path: Path
+def test_rendered_tests_pass_with_oldest_and_newest_packages(
+    python: Environment, package_dir: str, tmp_path: Path
 ) -> None:
-    python: Environment = request.getfixturevalue(ends)
     folder = "" if package_dir == "." else f"{package_dir}/"
     write(tmp_path, {"pyproject.toml": "", f"{folder}main.py": SERVER})
     if folder:
@@ -54,17 +67,12 @@ with TestClient(app) as client:
 """
 
 
-@pytest.mark.parametrize("ends", ["oldest", "newest"])
-def test_one_call_traces_a_service_and_an_engine_that_was_made_before(
-    ends: str, request: pytest.FixtureRequest, tmp_path: Path
+def test_instrument_app_traces_an_app_and_an_engine_created_before(
+    python: Environment, repository: Path
 ) -> None:
-    python: Environment = request.getfixturevalue(ends)
-    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": SERVER})
-    add_observability(tmp_path)
-
     with Receiver() as receiver:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
-        done = python.run(tmp_path, "-c", USED, variables=variables)
+        done = python.run(repository, "-c", USED, variables=variables)
         assert done.returncode == 0, done.stdout
         query, server = sorted(receiver.wait_for(2), key=lambda span: span.kind)
 
@@ -95,17 +103,12 @@ flush()
 """
 
 
-@pytest.mark.parametrize("ends", ["oldest", "newest"])
-def test_what_is_not_there_is_not_needed(
-    ends: str, request: pytest.FixtureRequest, tmp_path: Path
+def test_optional_dependencies_are_imported_only_if_installed(
+    python: Environment, repository: Path
 ) -> None:
-    python: Environment = request.getfixturevalue(ends)
-    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": SERVER})
-    add_observability(tmp_path)
-
     with Receiver() as receiver:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
-        done = python.run(tmp_path, "-W", "ignore", "-c", BARE, variables=variables)
+        done = python.run(repository, "-W", "ignore", "-c", BARE, variables=variables)
         assert done.returncode == 0, done.stdout
         assert {span.name for span in receiver.wait_for(2)} == {"work", "llm.call"}
 
@@ -128,19 +131,14 @@ flush()
 """
 
 
-def test_calls_of_both_sdks_carry_their_cost_without_an_edit(
-    newest: Environment, tmp_path: Path
-) -> None:
-    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": SERVER})
-    add_observability(tmp_path)
-
+def test_sdk_spans_carry_their_cost_without_an_edit(newest: Environment, repository: Path) -> None:
     with LLMAPIs() as apis, Receiver() as receiver:
         variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
-        done = newest.run(tmp_path, "-c", CALLS, apis.url, variables=variables)
+        done = newest.run(repository, "-c", CALLS, apis.url, variables=variables)
         assert done.returncode == 0, done.stdout
         spans = receiver.wait_for(2)
 
-    told = {
+    costs = {
         str(span.attributes["llm.provider"]): (
             span.attributes["llm.model"],
             span.attributes["llm.input_tokens"],
@@ -149,7 +147,7 @@ def test_calls_of_both_sdks_carry_their_cost_without_an_edit(
         )
         for span in spans
     }
-    assert told == {
+    assert costs == {
         # 120 in at 3 dollars a million, 5,000 read at 0.30, 2,000 written at 3.75, 60 out at 15.
         "anthropic": ("claude-sonnet-4-6", 7120, 60, 0.01026),
         # 600 in at 0.15, 400 read at 0.075, 100 out at 0.60.
