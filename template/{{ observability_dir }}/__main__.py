@@ -40,11 +40,10 @@ def main(arguments: list[str]) -> int:
     if as_json:
         print(json.dumps({"settings": shown, "warnings": _messages(log), "span": span}))
     else:
-        for name, value in shown.items():
-            print(f"{name:20} {value}")
-        print(*(f"warning: {message}" for message in _messages(log)), sep="\n")
+        lines = [f"{name:20} {value}" for name, value in shown.items()]
+        lines += [f"warning: {message}" for message in _messages(log)]
         outcome = {True: "accepted", False: f"not accepted: {span['reason']}", None: "not exported"}
-        print(f"Test span {span['trace_id'] or ''} {outcome[span['accepted']]}")
+        print(*lines, f"Test span {span['trace_id'] or ''} {outcome[span['accepted']]}", sep="\n")
     return 1 if span["accepted"] is False else 0
 
 
