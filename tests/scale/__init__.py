@@ -1,0 +1,1 @@
+"""Tests of `scale`: its files, and real services behind a real Collector and a real Refinery."""
