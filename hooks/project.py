@@ -47,14 +47,18 @@ class Project:
         return str(self.answers.get("import_name") or self.answers.get("package_name") or "")
 
     @property
+    def module_name(self) -> str:
+        return str(self.answers.get("module_name", "observability"))
+
+    @property
     def module_dir(self) -> Path:
         """The folder of the observability package."""
-        return self.root / self.package_dir / "observability"
+        return self.root / self.package_dir / self.module_name
 
     @property
     def module(self) -> str:
         """The observability package, as Python imports it."""
-        return f"{self.import_name}.observability".lstrip(".")
+        return f"{self.import_name}.{self.module_name}".lstrip(".")
 
     @property
     def import_root(self) -> Path:

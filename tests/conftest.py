@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 from uv import find_uv_bin
 
-from .environments import NEWEST, OLDEST, Environment, environment
+from .environments import NEWEST, OLDER, OLDEST, Environment, environment
 
 TEMPLATE = Path(__file__).parents[1]
 UV = find_uv_bin()
@@ -159,6 +159,11 @@ def workshop(shared: Path) -> Workshop:
 @pytest.fixture(scope="session")
 def oldest(shared: Path) -> Environment:
     return environment(shared, "oldest", OLDEST)
+
+
+@pytest.fixture(scope="session")
+def older(shared: Path) -> Environment:
+    return environment(shared, "fastapi-0.115", OLDER)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Environments with the oldest and the newest packages that the module supports."""
+"""Environments with the oldest and the newest packages that the module supports, and some in between."""
 
 import os
 import subprocess
@@ -21,6 +21,18 @@ OLDEST: Final = (
     # This version of the instrumentation imports pkg_resources.
     "setuptools<81",
     "sqlalchemy==1.4.*",
+)
+# FastAPI from before it traced itself, with an LLM SDK whose instrumentation starts before FastAPI's.
+OLDER: Final = (
+    "fastapi==0.115.*",
+    "genai-prices",
+    "httpx",
+    "openai",
+    "opentelemetry-instrumentation-fastapi",
+    "opentelemetry-instrumentation-genai-openai",
+    "opentelemetry-sdk",
+    "pytest",
+    "sqlalchemy",
 )
 NEWEST: Final = (
     "aiosqlite",

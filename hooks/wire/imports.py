@@ -31,7 +31,7 @@ def module_for(project: Project, source: Source) -> str:
     depth = len(project.package_dir.parts)
     is_inside = name.parent.parts[:depth] == project.package_dir.parts
     if any(node.relative for node in froms) and is_inside and project.import_name:
-        return "." * (len(name.parent.parts) - depth + 1) + "observability"
+        return "." * (len(name.parent.parts) - depth + 1) + project.module_name
     roots = _import_roots(project, source, froms)
     for root in roots:
         if project.module_dir.is_relative_to(root):

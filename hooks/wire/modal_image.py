@@ -69,7 +69,7 @@ def add_module(
     if any(_includes(project, source, each, package) for each in methods):
         return [], []
     # Modal adds the package that contains the function's module.
-    if package != "observability" and project.package_dir in (folder, *folder.parents):
+    if package != project.module_name and project.package_dir in (folder, *folder.parents):
         return [], []
     for each in methods:
         if _method(each) == "add_local_python_source" and each.args:

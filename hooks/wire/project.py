@@ -52,14 +52,18 @@ class Project:
         return name
 
     @property
+    def module_name(self) -> str:
+        return self.answers.get("module_name", "observability")
+
+    @property
     def module_dir(self) -> Path:
         """The folder of the observability package, relative to the root."""
-        return self.package_dir / "observability"
+        return self.package_dir / self.module_name
 
     @property
     def module(self) -> str:
         """The import name of the observability package."""
-        return f"{self.import_name}.observability".lstrip(".")
+        return f"{self.import_name}.{self.module_name}".lstrip(".")
 
     @property
     def secret(self) -> str:

@@ -38,7 +38,7 @@ def wire_server(project: Project, app: AppCall) -> WiredServer:
             f"{app.path}:{app.line} creates the application, but {app.obstacle}. Add these lines:",
             snippet(module, app.name or "app", in_expression=not app.name),
         )
-    if has_call(source):
+    if has_call(project, source):
         return WiredServer(app.path, app, source.content, is_unchanged=True)
     try:
         content = _with_lines(project, source, app, module)
@@ -57,14 +57,14 @@ def snippet(module: str, name: str, *, in_expression: bool = False) -> str:
     return "\n".join(lines)
 
 
-def has_call(source: Source) -> bool:
+def has_call(project: Project, source: Source) -> bool:
     """Return True if the file calls the module's `instrument_app`."""
-    local = _imported_as(source)
+    local = _imported_as(project, source)
     return local is not None and bool(m.findall(source.module, m.Call(func=m.Name(local))))
 
 
-def _imported_as(source: Source) -> str | None:
-    found = _module_import(source)
+def _imported_as(project: Project, source: Source) -> str | None:
+    found = _module_import(project, source)
     if found is None:
         return None
     node = found.body[0]
@@ -75,7 +75,7 @@ def _imported_as(source: Source) -> str | None:
     return None
 
 
-def _module_import(source: Source) -> cst.SimpleStatementLine | None:
+def _module_import(project: Project, source: Source) -> cst.SimpleStatementLine | None:
     """Return the statement that imports `instrument_app` from the module."""
     for statement in m.findall(source.module, m.SimpleStatementLine(body=[m.ImportFrom()])):
         assert isinstance(statement, cst.SimpleStatementLine)
@@ -83,7 +83,7 @@ def _module_import(source: Source) -> cst.SimpleStatementLine | None:
         if not isinstance(node, cst.ImportFrom) or isinstance(node.names, cst.ImportStar):
             continue
         module = source.code(node.module) if node.module else ""
-        if module.split(".")[-1] == "observability" and any(
+        if module.split(".")[-1] == project.module_name and any(
             source.code(alias.name) == FUNCTION for alias in node.names
         ):
             return statement
@@ -196,8 +196,8 @@ def unwire_server(project: Project, path: Path) -> bytes | None:
     Raises EditRefused if `wire_server` would not restore the file exactly.
     """
     source = project.source(path)
-    local = _imported_as(source)
-    statement = _module_import(source)
+    local = _imported_as(project, source)
+    statement = _module_import(project, source)
     if local is None or statement is None:
         return None
     calls = [

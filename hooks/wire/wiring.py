@@ -58,7 +58,7 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
 
 def _has_conflict(plan: Plan, app: AppCall, module: str, *, beside: bool) -> bool:
     """Add notes about existing telemetry; return True if it conflicts with the module."""
-    is_wired = has_call(plan.project.source(app.path))
+    is_wired = has_call(plan.project, plan.project.source(app.path))
     has_conflict = False
     for each in existing_telemetry(plan.project, app, module):
         text = f"{each.path}:{each.line} configures {each.product}. {each.advice}"

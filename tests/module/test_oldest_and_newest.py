@@ -67,6 +67,7 @@ with TestClient(app) as client:
 """
 
 
+@pytest.mark.parametrize("python", ["oldest", "older", "newest"], indirect=True)
 def test_instrument_app_traces_an_app_and_an_engine_created_before(
     python: Environment, repository: Path
 ) -> None:

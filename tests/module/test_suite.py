@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ..environments import NEWEST, OLDEST, Environment, environment
+from ..environments import NEWEST, OLDER, OLDEST, Environment, environment
 
 SUITE: Final = Path(__file__).parent / "suite"
 # Middle versions matter only to the integration with the library that they are a version of.
@@ -59,7 +59,7 @@ CASES: Final = {
         },
     ),
     "fastapi-0.141": Case(("fastapi==0.141.*", "httpx2", _CONTRIB, *_BASE), _FASTAPI, {}),
-    "fastapi-0.115": Case(("fastapi==0.115.*", "httpx", _CONTRIB, *_BASE), _FASTAPI, {}),
+    "fastapi-0.115": Case(OLDER, _FASTAPI, {}),
     "sqlalchemy-2.0": Case(("fastapi", "httpx2", *_BASE, "sqlalchemy==2.0.*"), _SQLALCHEMY, {}),
 }
 

@@ -39,6 +39,8 @@ SHAPES: list[tuple[Files, str, str]] = [
     ({"acme/__init__.py": "", "acme/web/app.py": SERVER}, "acme", "acme"),
     ({"acme/__init__.py": "", "acme/routes.py": SERVER}, "acme", "acme"),
     ({"README.md": ""}, ".", ""),
+    ({"python-backend/main.py": SERVER}, "python-backend", ""),
+    ({"my-app/src/acme/__init__.py": "", "my-app/src/acme/main.py": SERVER}, "my-app/src/acme", "acme"),
 ]
 
 
@@ -67,6 +69,8 @@ def test_folder_of_the_server_is_found(
         ("requirements-web.txt", "existing"),
         ("main.py", "existing"),
         ("src/acme/main.py", "existing"),
+        ("backend/src/acme/main.py", "existing"),
+        ("web/node_modules/gyp/main.py", "new"),
         ("docs/index.md", "new"),
     ],
 )
@@ -91,9 +95,6 @@ def test_folder_name_may_be_a_glob_pattern(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("acme/observability.py", "the new package would hide it. Rename it, or choose another"),
-        ("acme/observability/mine.py", "already exists. Rename it, or choose another folder"),
-        ("tests/observability/test_x.py", "tests/observability already exists"),
         ("honeycomb/board.json", "The folder honeycomb already exists"),
         ("docs/observability.md", "Rename it, or keep it with --skip docs/observability.md"),
         ("docs/runbooks.md", "Rename it, or keep it with --skip docs/runbooks.md"),
@@ -106,6 +107,60 @@ def test_existing_file_with_a_name_of_the_template_is_refused(
     before = digests(tmp_path)
 
     with pytest.raises(ValueError, match=message):
+        add_observability(tmp_path)
+
+    assert digests(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("taken", "name"),
+    [
+        (["acme/observability.py"], "telemetry"),
+        (["acme/observability/mine.py", "acme/telemetry.py"], "tracing"),
+        (["tests/observability/test_x.py"], "telemetry"),
+    ],
+)
+def test_module_has_another_name_if_the_usual_one_is_taken(
+    taken: list[str], name: str, tmp_path: Path
+) -> None:
+    files = ["pyproject.toml", "acme/__init__.py", "acme/main.py", *taken]
+    write(tmp_path, dict.fromkeys(files, ""))
+    before = digests(tmp_path)
+
+    with pytest.raises(ValueError, match="already exists"):
+        add_observability(tmp_path, module_name="observability")
+    assert digests(tmp_path) == before
+    assert add_observability(tmp_path)["module_name"] == name
+
+    after = digests(tmp_path)
+    assert {each: after[each] for each in before} == before
+    assert f"acme/{name}/spans.py" in after
+    [imports] = (tmp_path / "tests" / name).glob("test_trace.py")
+    assert f"acme.{name}" in imports.read_text()
+    assert f"acme.{name}" in (tmp_path / "docs/observability.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["json", "Observability", "a-b", "a.b", "../x", "tests", ""])
+def test_name_that_cannot_be_a_module_is_rejected(name: str, tmp_path: Path) -> None:
+    write(tmp_path, {"pyproject.toml": "", "main.py": SERVER})
+
+    with pytest.raises(ValueError, match="Use a name in lowercase letters"):
+        add_observability(tmp_path, module_name=name)
+
+
+def test_new_service_keeps_the_readme_and_gitignore_of_its_folder(tmp_path: Path) -> None:
+    write(tmp_path, {"README.md": "mine\n", ".gitignore": "mine\n", "LICENSE": ""})
+
+    assert add_observability(tmp_path)["layout"] == "new"
+
+    assert (tmp_path / "README.md").read_text() == (tmp_path / ".gitignore").read_text() == "mine\n"
+
+
+def test_new_service_is_refused_in_a_folder_that_has_its_files(tmp_path: Path) -> None:
+    write(tmp_path, {".github/workflows/ci.yml": "", "package.json": ""})
+    before = digests(tmp_path)
+
+    with pytest.raises(ValueError, match=r"ci\.yml already exists, so this folder is not free"):
         add_observability(tmp_path)
 
     assert digests(tmp_path) == before

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import logging
-import os
 from collections.abc import AsyncGenerator, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -71,10 +70,6 @@ def _trace_natively(app: FastAPI, untraced_paths: frozenset[str]) -> None:
 
 
 def _trace_with_contrib(app: FastAPI, untraced_paths: Sequence[str]) -> None:
-    # Opts in to the stable semantic conventions, which the first instrumentation reads.
-    chosen = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "")
-    if not {"http", "http/dup"} & set(chosen.split(",")):
-        os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = ",".join(filter(None, (chosen, "http")))
     try:
         from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
     except ImportError:
