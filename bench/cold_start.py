@@ -78,7 +78,7 @@ def main() -> None:
             deployment, python = _deployed(project), _image(folder, project)
         variables = {
             "OTEL_EXPORTER_OTLP_ENDPOINT": stack.enter_context(Receiver()).endpoint,
-            "RECEIVER_GRPC": stack.enter_context(Receiver("grpc")).endpoint,
+            "RECEIVER_GRPC": stack.enter_context(Receiver()).endpoint,
             "ANTHROPIC_API_KEY": "a-key-for-the-bench",
             "ANTHROPIC_BASE_URL": stack.enter_context(_messages_api(project, python)),
         }

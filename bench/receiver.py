@@ -14,7 +14,7 @@ from threading import Lock
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from hooks.traces.receiver import Protocol, Receiver
+from hooks.traces.receiver import Receiver
 
 
 class Counts:
@@ -38,8 +38,8 @@ class Counts:
 class CountingReceiver(Receiver):
     """Counts spans and does not keep them, so that it competes little with the measured service."""
 
-    def __init__(self, protocol: Protocol, counts: Counts) -> None:
-        super().__init__(protocol)
+    def __init__(self, counts: Counts) -> None:
+        super().__init__()
         self._counts = counts
 
     def add_spans(self, request: ExportTraceServiceRequest) -> None:
@@ -85,8 +85,8 @@ async def _relay(endpoint: str, count: Callable[[int], None]) -> int:
 async def main() -> None:
     counts = Counts()
     with (
-        CountingReceiver("http/protobuf", counts) as http,
-        CountingReceiver("grpc", counts) as grpc,
+        CountingReceiver(counts) as http,
+        CountingReceiver(counts) as grpc,
     ):
         ports = {
             name: await _relay(receiver.endpoint, lambda size: counts.add(wire_bytes=size))

@@ -29,6 +29,7 @@ _COMMANDS: Final = {
     "marker": _Entry("hooks.honeycomb.cli:marker", "Record a deploy in Honeycomb."),
     "check": _Entry("hooks.honeycomb.cli:check", "Validate honeycomb/ without Honeycomb."),
     "wire": _Entry("hooks.wire.cli:main", "Trace an existing service: edit its files."),
+    "traces": _Entry("hooks.traces.cli:traces", "Show the traces of a service on this machine."),
     "scale": _Entry("hooks.scale:scale", "Configure a Collector or Refinery for several services."),
     "demo": _Entry(
         "hooks.demo.show:main", "Render a service, send a prompt, show the trace.", "demo", False

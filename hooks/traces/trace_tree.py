@@ -1,27 +1,39 @@
 """Draw one trace as a tree in the terminal: a waterfall with durations, tokens and cost."""
 
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import Final, NamedTuple
 
-from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.console import Console, ConsoleOptions, OverflowMethod, RenderableType, RenderResult
 from rich.text import Text
 
-from .otlp import Span
+from .figures import cost, format_cost, format_duration, input_tokens, model, output_tokens
+from .otlp import LogRecord, Span
+from .span_tree import Node, span_nodes
 
 _HEADINGS: Final = ("time", "tokens", "cost")
 _GAP: Final = "  "
 _NARROWEST_BAR: Final = 6
+_NARROWEST_DETAIL: Final = 8
 _WIDEST_BAR: Final = 40
-_MOST_ERROR_LINES: Final = 3
+_MOST_NOTE_LINES: Final = 3
+_MOST_ROWS: Final = 200
+_MOST_LOGS: Final = 20
+_SEVERITY_STYLES: Final = {"WARN": "yellow", "ERRO": "red", "FATA": "red", "CRIT": "red"}
 
 
-def trace_tree(spans: Sequence[Span]) -> RenderableType:
+def trace_tree(
+    spans: Sequence[Span], logs: Sequence[LogRecord] = (), *, attributes: Sequence[str] = ()
+) -> RenderableType:
     """Draw `spans` of one trace as a tree: a waterfall, tokens, cost and a line of totals.
 
-    Fits the width, the colours and the characters of the console that prints it. A span whose
-    parent is not among `spans` is drawn as another root.
+    Log records are drawn below their span, and so are attributes whose names match one of the
+    patterns `attributes`. Fits the width, the colours and the characters of the console that prints
+    it. A span whose parent is not among `spans` is drawn as another root.
     """
-    return _TraceTree(spans) if spans else Text("No spans.")
+    if not spans:
+        return _LogLines(logs) if logs else Text("No spans.")
+    return _TraceTree(spans, logs, attributes)
 
 
 class _Glyphs(NamedTuple):
@@ -34,39 +46,78 @@ class _Glyphs(NamedTuple):
     rule: str
     cross: str
     arrow: str
+    times: str
+    cut: str
 
 
-_UNICODE: Final = _Glyphs("├ ", "└ ", "│ ", "╺", "━", "╸", "─", "✗", "→")
-_ASCII: Final = _Glyphs("|-", "`-", "| ", "=", "=", "=", "-", "x", "->")
+_UNICODE: Final = _Glyphs("├ ", "└ ", "│ ", "╺", "━", "╸", "─", "✗", "→", "×", "…")
+_ASCII: Final = _Glyphs("|-", "`-", "| ", "=", "=", "=", "-", "x", "->", "x", "~")
 
 
 class _TraceTree:
-    def __init__(self, spans: Sequence[Span]) -> None:
+    def __init__(
+        self, spans: Sequence[Span], logs: Sequence[LogRecord], patterns: Sequence[str]
+    ) -> None:
         self._spans = spans
+        self._nodes = list(span_nodes(spans, logs))
+        self._patterns = patterns
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         glyphs = _ASCII if options.ascii_only else _UNICODE
-        branches = list(_branches(self._spans, glyphs))
-        names = [_name(branch, glyphs) for branch in branches]
-        figures = [_figures([branch.span], glyphs) for branch in branches]
-        details = [_detail(branch.span) for branch in branches]
+        nodes = self._nodes[:_MOST_ROWS]
+        widest = max(2 * options.max_width // 5, 16)
+        names = [_name(node, glyphs, widest) for node in nodes]
+        figures = [_figures(node.spans, node.time, glyphs) for node in nodes]
+        details = [_detail(node.span) for node in nodes]
         count = len(self._spans)
-        total = Text(f"{count} span{'s' if count > 1 else ''}")
-        totals = _figures(self._spans, glyphs)
-        grid = _Grid([*names, total], [*figures, totals], details, width=options.max_width)
+        total = Text(f"{count:,} span{'s' if count > 1 else ''}")
+        totals = _figures(self._spans, _extent(self._spans), glyphs)
+        grid = _Grid(
+            [*names, total], [*figures, totals], details, options.max_width, widest, glyphs
+        )
         axis = _Axis(self._spans, grid.bar_width, glyphs)
 
         yield grid.line(Text("span"), Text(), _HEADINGS, style="dim")
-        for branch, name, columns, detail in zip(branches, names, figures, details, strict=True):
-            yield grid.line(name, axis.bar(branch.span), columns, detail)
-            if branch.error:
-                below = options.max_width - len(branch.guide_below)
-                error = Text(branch.error, style="red").wrap(console, max(below, 20))
-                for line in error[:_MOST_ERROR_LINES]:
-                    line.rstrip()
-                    yield Text.assemble((branch.guide_below, "dim"), line)
+        for node, name, columns, detail in zip(nodes, names, figures, details, strict=True):
+            yield grid.line(name, axis.bar(node), columns, detail)
+            yield from self._notes(console, node, glyphs, options.max_width, widest)
+        if hidden := sum(len(node.spans) for node in self._nodes[_MOST_ROWS:]):
+            yield Text(f"{glyphs.cut} {hidden:,} more spans; --json and --web show all", "dim")
         yield Text(glyphs.rule * grid.width, style="dim")
         yield grid.line(total, Text(), totals, style="bold")
+
+    def _notes(
+        self, console: Console, node: Node, glyphs: _Glyphs, width: int, widest: int
+    ) -> Iterator[Text]:
+        """Yield the lines below a span: its error, log records and attributes."""
+        guide = Text(_guide(node.rails_below, glyphs, widest), style="dim")
+        notes = []
+        if error := _error(node):
+            notes.append(Text(error, style="red"))
+        notes += [_log_line(record) for record in node.logs[:_MOST_LOGS]]
+        if len(node.logs) > _MOST_LOGS:
+            notes.append(
+                Text(f"{glyphs.cut} {len(node.logs) - _MOST_LOGS:,} more log records", "dim")
+            )
+        if len(node.spans) == 1:
+            for name, value in sorted(node.span.attributes.items()):
+                if any(fnmatchcase(name, pattern) for pattern in self._patterns):
+                    notes.append(Text(f"{_printable(name)} = {_printable(str(value))}", "dim"))
+        for note in notes:
+            lines = note.wrap(console, max(width - guide.cell_len, 20))
+            for line in lines[:_MOST_NOTE_LINES]:
+                line.rstrip()
+                yield guide + line
+
+
+class _LogLines:
+    """Log records of a trace without spans."""
+
+    def __init__(self, logs: Sequence[LogRecord]) -> None:
+        self._logs = logs
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from (_log_line(record) for record in self._logs[:_MOST_LOGS])
 
 
 class _Grid:
@@ -77,19 +128,25 @@ class _Grid:
         names: Sequence[Text],
         figures: Sequence[tuple[str, ...]],
         details: Sequence[str],
-        *,
         width: int,
+        widest_name: int,
+        glyphs: _Glyphs,
     ) -> None:
-        self._name_width = min(max(name.cell_len for name in names), max(2 * width // 5, 16))
+        self._overflow: OverflowMethod = "crop" if glyphs is _ASCII else "ellipsis"
+        self._name_width = min(max(name.cell_len for name in names), widest_name)
         # A column that is empty for every span is left out.
         self._figure_widths = [
             max(len(figure) for figure in (heading, *column)) if any(column) else 0
             for heading, column in zip(_HEADINGS, zip(*figures, strict=True), strict=True)
         ]
-        detail_width = max(len(detail) for detail in details)
+        self._detail_width = max(Text(detail).cell_len for detail in details)
         used = self._name_width + sum(
-            len(_GAP) + column for column in (*self._figure_widths, detail_width) if column
+            len(_GAP) + column for column in (*self._figure_widths, self._detail_width) if column
         )
+        lacking = _NARROWEST_BAR + len(_GAP) - (width - used)
+        if 0 < lacking <= self._detail_width - _NARROWEST_DETAIL:
+            self._detail_width -= lacking
+            used -= lacking
         room = min(width - used - len(_GAP), _WIDEST_BAR)
         self.bar_width = room if room >= _NARROWEST_BAR else 0
         self.width = min(used + (len(_GAP) + self.bar_width if self.bar_width else 0), width)
@@ -103,8 +160,10 @@ class _Grid:
         *,
         style: str = "",
     ) -> Text:
-        name.truncate(self._name_width, overflow="ellipsis", pad=True)
+        name.truncate(self._name_width, overflow=self._overflow, pad=True)
         bar.truncate(self.bar_width, pad=True)
+        details = Text(detail, style="dim")
+        details.truncate(self._detail_width, overflow=self._overflow)
         columns = [
             name,
             bar,
@@ -113,9 +172,9 @@ class _Grid:
                 for figure, width in zip(figures, self._figure_widths, strict=True)
                 if width
             ),
-            Text(detail, style="dim"),
+            details,
         ]
-        line = Text(_GAP, no_wrap=True, overflow="ellipsis").join(
+        line = Text(_GAP, no_wrap=True, overflow=self._overflow).join(
             column for column in columns if column
         )
         line.rstrip()
@@ -129,13 +188,15 @@ class _Axis:
     def __init__(self, spans: Sequence[Span], width: int, glyphs: _Glyphs) -> None:
         self._start = min(span.start for span in spans)
         self._halves = 2 * width
-        self._scale = self._halves / max(max(span.end for span in spans) - self._start, 1)
+        self._scale = self._halves / max(_extent(spans), 1)
         self._glyphs = glyphs
 
-    def bar(self, span: Span) -> Text:
-        """Draw the time of `span` to half a cell, and at least half a cell long."""
-        begin = min(round((span.start - self._start) * self._scale), self._halves - 1)
-        end = max(round((span.end - self._start) * self._scale), begin + 1)
+    def bar(self, node: Node) -> Text:
+        """Draw the time of a row to half a cell, and at least half a cell long."""
+        first = min(span.start for span in node.spans)
+        last = max(span.end for span in node.spans)
+        begin = min(round((first - self._start) * self._scale), self._halves - 1)
+        end = max(round((last - self._start) * self._scale), begin + 1)
         cells = {
             (False, False): " ",
             (False, True): self._glyphs.bar_begin,
@@ -147,95 +208,73 @@ class _Axis:
                 cells[begin <= left < end, begin <= left + 1 < end]
                 for left in range(0, self._halves, 2)
             ),
-            style=_style(span),
+            style=_style(node.span),
         )
 
 
-class _Branch(NamedTuple):
-    span: Span
-    guide: str
-    """The lines of the tree before the name of the span."""
-    guide_below: str
-    """The lines of the tree before further text about the span."""
-    error: str | None
+def _extent(spans: Sequence[Span]) -> int:
+    return max(span.end for span in spans) - min(span.start for span in spans)
 
 
-def _branches(spans: Sequence[Span], glyphs: _Glyphs) -> Iterator[_Branch]:
-    """Yield `spans` from top to bottom: a span before its children, those by start time."""
-    ids = {span.span_id for span in spans}
-    children: dict[str | None, list[Span]] = {}
-    for span in sorted(spans, key=lambda span: span.start):
-        children.setdefault(span.parent_id if span.parent_id in ids else None, []).append(span)
-
-    def grow(span: Span, guide: str, below: str) -> Iterator[_Branch]:
-        within = children.get(span.span_id, [])
-        leads_on = below + (glyphs.line if within else "  ")
-        yield _Branch(span, guide, leads_on, _error(span, within))
-        for child in within[:-1]:
-            yield from grow(child, below + glyphs.branch, below + glyphs.line)
-        for child in within[-1:]:
-            yield from grow(child, below + glyphs.last_branch, below + "  ")
-
-    for root in sorted(children.get(None, []), key=lambda span: span.kind != "server"):
-        yield from grow(root, "", "")
-
-
-def _error(span: Span, children: Sequence[Span]) -> str | None:
-    """Return the error of `span`, unless one of its children shows it."""
-    for event in span.events:
+def _error(node: Node) -> str | None:
+    """Return the error of a span, unless one of its children shows it."""
+    for event in node.span.events:
         if event.name == "exception":
             kind = str(event.attributes.get("exception.type", "")).rpartition(".")[2]
             message = str(event.attributes.get("exception.message", ""))
             return _printable(": ".join(filter(None, (kind, message)))) or "exception"
-    if span.status != "error" or any(child.status == "error" for child in children):
+    if node.span.status != "error" or node.has_failed_child:
         return None
-    return _printable(span.status_message) or None
+    return _printable(node.span.status_message) or None
 
 
-def _name(branch: _Branch, glyphs: _Glyphs) -> Text:
-    span = branch.span
-    name = Text.assemble((branch.guide, "dim"))
-    if span.status == "error":
-        return name.append(f"{glyphs.cross} {_printable(span.name)}", style="red")
-    return name.append(_printable(span.name))
-
-
-def _figures(spans: Sequence[Span], glyphs: _Glyphs) -> tuple[str, ...]:
-    """Format the duration, tokens and cost of `spans` together; empty if they have none."""
-    duration = max(span.end for span in spans) - min(span.start for span in spans)
-    sent = _sum(spans, "llm.input_tokens")
-    received = _sum(spans, "llm.output_tokens")
-    cost = _sum(spans, "llm.cost_usd")
-    return (
-        _duration(duration),
-        "" if sent is None else f"{sent:,.0f} {glyphs.arrow} {received or 0:,.0f}",
-        "" if cost is None else f"${cost:,.{5 if cost < 1 else 2}f}",
+def _log_line(record: LogRecord) -> Text:
+    style = _SEVERITY_STYLES.get(record.severity[:4], "dim")
+    return Text.assemble(
+        (f"{_printable(record.severity)} ".lstrip(), style), _printable(record.body)
     )
 
 
-def _sum(spans: Sequence[Span], attribute: str) -> float | None:
-    values = [
-        value for span in spans if isinstance(value := span.attributes.get(attribute), int | float)
-    ]
-    return sum(values) if values else None
+def _guide(rails: Sequence[bool], glyphs: _Glyphs, widest: int) -> str:
+    """Draw the lines of the tree before a row; those of the outer levels are cut if it is deep."""
+    drawn = "".join(glyphs.line if rail else "  " for rail in rails)
+    most = widest // 2
+    return drawn if len(drawn) <= most else f"{glyphs.cut} {drawn[2 - most :]}"
 
 
-def _duration(nanoseconds: int) -> str:
-    milliseconds = nanoseconds / 1e6
-    if milliseconds >= 999.5:
-        return f"{milliseconds / 1000:.2f} s"
-    digits = 0 if milliseconds >= 99.95 else 1 if milliseconds >= 9.995 else 2
-    return f"{milliseconds:.{digits}f} ms"
+def _name(node: Node, glyphs: _Glyphs, widest: int) -> Text:
+    guide = _guide(node.rails, glyphs, widest)
+    if node.depth:
+        guide += glyphs.last_branch if node.is_last else glyphs.branch
+    name = Text.assemble((guide, "dim"))
+    text = _printable(node.span.name) or "(no name)"
+    if node.span.status == "error":
+        name.append(f"{glyphs.cross} {text}", style="red")
+    else:
+        name.append(text)
+    if len(node.spans) > 1:
+        name.append(f" {glyphs.times}{len(node.spans):,}", style="bold")
+    if node.is_orphan:
+        name.append(" (parent missing)", style="yellow")
+    return name
+
+
+def _figures(spans: Sequence[Span], time: int, glyphs: _Glyphs) -> tuple[str, ...]:
+    """Format the duration, tokens and cost of `spans` together; empty if they have none."""
+    sent = input_tokens(spans)
+    price = cost(spans)
+    return (
+        format_duration(time),
+        "" if sent is None else f"{sent:,.0f} {glyphs.arrow} {output_tokens(spans) or 0:,.0f}",
+        "" if price is None else format_cost(price),
+    )
 
 
 def _detail(span: Span) -> str:
     """Return the status of a request, the model of an LLM call or the database of a query."""
-    names = ["llm.model", "db.system.name"]
-    if span.kind == "server":
-        names.insert(0, "http.response.status_code")
-    return next(
-        (_printable(str(span.attributes[name])) for name in names if name in span.attributes), ""
-    )
+    if span.kind == "server" and "http.response.status_code" in span.attributes:
+        return _printable(str(span.attributes["http.response.status_code"]))
+    return _printable(model(span) or str(span.attributes.get("db.system.name", "")))
 
 
 def _style(span: Span) -> str:
@@ -243,7 +282,7 @@ def _style(span: Span) -> str:
         return "red"
     if span.kind == "server":
         return "blue"
-    if "llm.model" in span.attributes:
+    if model(span):
         return "magenta"
     return "cyan" if "db.system.name" in span.attributes else "green"
 

@@ -11,7 +11,18 @@ from hooks import cli
 
 from .conftest import Commands, Folder
 
-COMMANDS = ("doctor", "plan", "apply", "marker", "check", "wire", "scale", "demo", "release")
+COMMANDS = (
+    "doctor",
+    "plan",
+    "apply",
+    "marker",
+    "check",
+    "wire",
+    "traces",
+    "scale",
+    "demo",
+    "release",
+)
 
 
 def test_help_lists_each_command(folder: Folder) -> None:

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 
-from hooks.traces.receiver import Protocol, Receiver
+from hooks.traces.receiver import Receiver
 
 from ..conftest import Render, Workshop
 from .messages import NO_INSTRUMENTATION, NO_KEY
@@ -15,13 +15,13 @@ from .traces import PROMPT, check_trace
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_request_is_one_trace_at_the_receiver(
-    protocol: Protocol, render: Render, workshop: Workshop
+    protocol: str, render: Render, workshop: Workshop
 ) -> None:
     project = render(otlp_protocol=protocol, honeycomb_region="eu")
     workshop.install(project)
 
     with (
-        Receiver(protocol) as receiver,
+        Receiver() as receiver,
         Service(
             workshop,
             project,

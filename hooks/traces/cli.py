@@ -1,0 +1,170 @@
+"""The command `traces`: receive OTLP, and show each trace as it completes."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Final
+
+import click
+
+from .assembly import TraceAssembler
+from .collector import Collector
+from .filters import Duration, Filter
+from .output import JSONOutput, TreeOutput
+
+HTTP_PORT: Final = 4318
+GRPC_PORT: Final = 4317
+_TICK_SECONDS: Final = 0.1
+# Of a command started here, so that a trace appears soon after its request.
+_SCHEDULE_DELAY_MS: Final = "300"
+# Longer than the six seconds in which the service flushes.
+_STOP_SECONDS: Final = 10
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    help=f"Port of 127.0.0.1, for HTTP and gRPC.  [default: {HTTP_PORT}, and {GRPC_PORT} if free]",
+)
+@click.option("--errors", is_flag=True, help="Show only traces with an error.")
+@click.option(
+    "--slow", type=Duration(), metavar="TIME", help="Show only traces that last at least 2s, 500ms."
+)
+@click.option("--name", metavar="TEXT", help="Show only traces with a span named like TEXT.")
+@click.option(
+    "-a",
+    "--attributes",
+    metavar="GLOB",
+    multiple=True,
+    help="Show attributes below each span: '*', 'llm.*', user.id.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per trace.")
+@click.option(
+    "--last",
+    type=click.IntRange(1, 10_000),
+    default=100,
+    show_default=True,
+    metavar="N",
+    help="Keep the last N traces.",
+)
+@click.option(
+    "--wait",
+    type=Duration(),
+    default="6s",
+    show_default=True,
+    metavar="TIME",
+    help="Wait for a missing root or parent; services export every 5s.",
+)
+@click.option("--count", type=click.IntRange(1), metavar="N", help="Exit after N traces.")
+@click.argument("command", nargs=-1, type=click.UNPROCESSED)
+def traces(
+    port: int | None,
+    errors: bool,
+    slow: float | None,
+    name: str | None,
+    attributes: tuple[str, ...],
+    as_json: bool,
+    last: int,
+    wait: float,
+    count: int | None,
+    command: tuple[str, ...],
+) -> int:
+    """Show the traces of a service on this machine, without an account.
+
+    Receives OTLP over HTTP and gRPC on 127.0.0.1, and draws each trace as it completes: durations,
+    tokens, cost, errors and log records. With COMMAND, such as `traces -- uv run fastapi dev`, starts
+    the service with OTEL_EXPORTER_OTLP_ENDPOINT set; without it, set the variable yourself.
+    """
+    assembler = TraceAssembler(keep=last, wait=wait)
+    wanted = Filter(errors, slow, name)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with ExitStack() as stack:
+        endpoint = _listen(stack, assembler, port)
+        output = (
+            JSONOutput()
+            if as_json
+            else TreeOutput(attributes=attributes, has_live_line=not command)
+        )
+        stack.callback(output.close)
+        output.print(f"Waiting for traces at {endpoint}, OTLP over HTTP or gRPC.")
+        process = stack.enter_context(_started(command, endpoint)) if command else None
+        shown: set[str] = set()
+        try:
+            while process is None or process.poll() is None:
+                for trace in filter(wanted.matches, assembler.completed()):
+                    output.show(trace)
+                    shown.add(trace.trace_id)
+                    if len(shown) == count:
+                        return 0
+                time.sleep(_TICK_SECONDS)
+        except KeyboardInterrupt:
+            # `timeout` and some shells send a second one.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            if process is not None:
+                _stop(process)
+        for trace in filter(wanted.matches, assembler.remaining()):
+            output.show(trace)
+        if process is not None and process.returncode > 0:
+            output.print(f"{command[0]} exited with status {process.returncode}.")
+            return process.returncode
+    return 0
+
+
+def _listen(stack: ExitStack, assembler: TraceAssembler, port: int | None) -> str:
+    """Listen until `stack` is closed, and return the endpoint."""
+    first = HTTP_PORT if port is None else port
+    try:
+        endpoint = stack.enter_context(Collector(assembler, first)).endpoint
+    except OSError as error:
+        raise click.ClickException(
+            f"Cannot listen on port {first} of 127.0.0.1 ({error.strerror}). Stop the other OTLP"
+            f" receiver, or choose another port: --port {HTTP_PORT + 1}"
+        ) from None
+    if port is None:
+        with suppress(OSError):
+            stack.enter_context(Collector(assembler, GRPC_PORT))
+    return endpoint
+
+
+@contextmanager
+def _started(command: Sequence[str], endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` while the block runs, exporting to `endpoint`."""
+    variables = {
+        "OTEL_BSP_SCHEDULE_DELAY": _SCHEDULE_DELAY_MS,
+        **os.environ,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+    }
+    # A proxy cannot reach 127.0.0.1.
+    for name in ("NO_PROXY", "no_proxy"):
+        variables[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
+    try:
+        process = subprocess.Popen(
+            command,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            # Ctrl+C must not reach the command twice, because a second one skips the flush.
+            process_group=0 if os.name == "posix" else None,
+        )
+    except OSError as error:
+        raise click.ClickException(f"Cannot run {command[0]}: {error.strerror}.") from None
+    try:
+        yield process
+    finally:
+        _stop(process)
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt the command as Ctrl+C does, with its children, and wait until it has ended."""
+    if process.poll() is not None:
+        return
+    if os.name == "posix":
+        os.killpg(process.pid, signal.SIGINT)
+    try:
+        process.wait(_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
