@@ -14,6 +14,7 @@ from .assembly import TraceAssembler
 from .collector import Collector
 from .filters import Duration, Filter
 from .output import JSONOutput, TreeOutput
+from .page import Page
 
 HTTP_PORT: Final = 4318
 GRPC_PORT: Final = 4317
@@ -30,6 +31,7 @@ _STOP_SECONDS: Final = 10
     type=click.IntRange(0, 65535),
     help=f"Port of 127.0.0.1, for HTTP and gRPC.  [default: {HTTP_PORT}, and {GRPC_PORT} if free]",
 )
+@click.option("--web", is_flag=True, help="Also show the traces on a page, at the same address.")
 @click.option("--errors", is_flag=True, help="Show only traces with an error.")
 @click.option(
     "--slow", type=Duration(), metavar="TIME", help="Show only traces that last at least 2s, 500ms."
@@ -63,6 +65,7 @@ _STOP_SECONDS: Final = 10
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)
 def traces(
     port: int | None,
+    web: bool,
     errors: bool,
     slow: float | None,
     name: str | None,
@@ -83,7 +86,8 @@ def traces(
     wanted = Filter(errors, slow, name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with ExitStack() as stack:
-        endpoint = _listen(stack, assembler, port)
+        page = Page(assembler, keep=last) if web else None
+        endpoint = _listen(stack, assembler, port, page)
         output = (
             JSONOutput()
             if as_json
@@ -91,6 +95,8 @@ def traces(
         )
         stack.callback(output.close)
         output.print(f"Waiting for traces at {endpoint}, OTLP over HTTP or gRPC.")
+        if web:
+            output.print(f"Open {endpoint}/ in a browser to see them there too.")
         process = stack.enter_context(_started(command, endpoint)) if command else None
         shown: set[str] = set()
         try:
@@ -114,11 +120,13 @@ def traces(
     return 0
 
 
-def _listen(stack: ExitStack, assembler: TraceAssembler, port: int | None) -> str:
+def _listen(
+    stack: ExitStack, assembler: TraceAssembler, port: int | None, page: Page | None
+) -> str:
     """Listen until `stack` is closed, and return the endpoint."""
     first = HTTP_PORT if port is None else port
     try:
-        endpoint = stack.enter_context(Collector(assembler, first)).endpoint
+        endpoint = stack.enter_context(Collector(assembler, first, page)).endpoint
     except OSError as error:
         raise click.ClickException(
             f"Cannot listen on port {first} of 127.0.0.1 ({error.strerror}). Stop the other OTLP"

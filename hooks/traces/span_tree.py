@@ -5,8 +5,8 @@ from typing import Final, NamedTuple
 
 from .otlp import LogRecord, Span
 
-# Equal siblings from which on they share one row.
-_GROUP: Final = 6
+GROUP: Final = 6
+"""Number of equal siblings that share a row."""
 
 
 class Node(NamedTuple):
@@ -34,12 +34,16 @@ class Node(NamedTuple):
         return sum(span.end - span.start for span in self.spans)
 
 
-def span_nodes(spans: Sequence[Span], logs: Sequence[LogRecord] = ()) -> Iterator[Node]:
+def span_nodes(
+    spans: Sequence[Span], logs: Sequence[LogRecord] = (), *, group: int = GROUP
+) -> Iterator[Node]:
     """Yield rows from top to bottom: a span before its children, those by start time.
+
+    At least `group` equal siblings share a row.
 
     Each span is on exactly one row, even if parents are missing or parents form a circle.
     """
-    tree = _Tree(spans, logs)
+    tree = _Tree(spans, logs, group)
     roots = sorted(tree.roots, key=lambda span: (span.parent_id is not None, span.kind != "server"))
     # An explicit stack, because a trace may be deeper than Python's recursion limit.
     stack = [_Entry(group, (), 0, True) for group in reversed(tree.grouped(roots))]
@@ -72,7 +76,8 @@ class _Entry(NamedTuple):
 
 
 class _Tree:
-    def __init__(self, spans: Sequence[Span], logs: Sequence[LogRecord]) -> None:
+    def __init__(self, spans: Sequence[Span], logs: Sequence[LogRecord], group: int) -> None:
+        self._group = group
         ids = {span.span_id for span in spans}
         self.roots: list[Span] = []
         self._children: dict[str, list[Span]] = {}
@@ -107,7 +112,7 @@ class _Tree:
             ):
                 equal.setdefault((span.name, span.kind), []).append(span)
         groups = {
-            group[0].span_id: tuple(group) for group in equal.values() if len(group) >= _GROUP
+            group[0].span_id: tuple(group) for group in equal.values() if len(group) >= self._group
         }
         grouped = {span.span_id for group in groups.values() for span in group}
         return [
