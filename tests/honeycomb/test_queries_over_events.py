@@ -241,7 +241,8 @@ def test_slo_covers_requests_only(dataset: Dataset) -> None:
         return Counter(dataset.values(alias, {}))
 
     assert sli("sli.request_succeeded") == {True: 4, False: 2}
-    assert sli("sli.request_was_fast") == {True: 6}
+    # A busy machine may be slow.
+    assert sli("sli.request_was_fast").total() == 6
     slow = {"span.kind": "server", "duration_ms": 10_000.5}
     assert calculated(dataset.expressions["sli.request_was_fast"], slow) is False
 
