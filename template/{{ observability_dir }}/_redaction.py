@@ -59,8 +59,9 @@ def redact_span(span: ReadableSpan, events: list[Event], weight: int) -> Readabl
         attributes = {
             name: value for name, value in attributes.items() if name not in _REQUEST_ATTRIBUTES
         }
-    if weight > 1:
-        # Honeycomb multiplies each event by it; without it, counts and costs are too low.
+    if weight > 1 or (span.context.trace_state and "ot" in span.context.trace_state):
+        # Honeycomb multiplies each event by it. Without it, the rate in the trace state counts, even
+        # if the trace was kept because it failed.
         attributes = {**attributes, "SampleRate": weight}
     if status.description:
         # Formatted by OpenTelemetry's own code: the class, a colon, the message.

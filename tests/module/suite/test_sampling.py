@@ -70,7 +70,8 @@ class Exporter(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         for span in spans:
             attributes = span.attributes or {}
-            weight = attributes.get("SampleRate", 1)
+            # Without it, Honeycomb reads the weight from the trace state.
+            weight = attributes.get("SampleRate", head_weight(span) or 1)
             cost = attributes.get("llm.cost_usd", 0.0)
             assert isinstance(weight, int)
             assert isinstance(cost, float)
