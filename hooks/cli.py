@@ -1,12 +1,9 @@
 """The `copier-honeycomb` command. Each subcommand imports its own package, and only when it runs."""
 
-import json
 import os
-import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, distribution
 from typing import Final, NamedTuple
 
 import click
@@ -17,8 +14,6 @@ class _Entry(NamedTuple):
     """`module:name` of a click command, or of a function that accepts a list of arguments (none if
     `has_arguments` is false) and returns the exit status."""
     summary: str
-    extra: str = ""
-    """The extra of this distribution that installs packages only this command needs."""
     has_arguments: bool = True
 
 
@@ -32,7 +27,7 @@ _COMMANDS: Final = {
     "traces": _Entry("hooks.traces.cli:traces", "Show the traces of a service on this machine."),
     "scale": _Entry("hooks.scale:scale", "Configure a Collector or Refinery for several services."),
     "demo": _Entry(
-        "hooks.demo.show:main", "Render a service, send a prompt, show the trace.", "demo", False
+        "hooks.demo.show:main", "Render a service, send a prompt, show the trace.", False
     ),
     "release": _Entry("hooks.release:main", "Cut a release of the template (maintainers)."),
 }
@@ -88,16 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _load(name: str, entry: _Entry) -> click.Command:
     module, _, attribute = entry.target.partition(":")
-    try:
-        target = getattr(import_module(module), attribute)
-    except ModuleNotFoundError as error:
-        if not entry.extra or (error.name or "").startswith("hooks"):
-            raise
-        source = shlex.quote(f"copier-honeycomb[{entry.extra}] @ {_source()}")
-        raise click.ClickException(
-            f"{name} needs packages that are not installed ({error}). Run it with:"
-            f" uvx --from {source} copier-honeycomb {name}"
-        ) from None
+    target = getattr(import_module(module), attribute)
     if isinstance(target, click.Command):
         return target
     if not entry.has_arguments:
@@ -114,13 +100,3 @@ def _load(name: str, entry: _Entry) -> click.Command:
         return status
 
     return run
-
-
-def _source() -> str:
-    """The URL that this distribution was installed from."""
-    try:
-        record = json.loads(distribution("copier-honeycomb").read_text("direct_url.json") or "{}")
-    except PackageNotFoundError:
-        record = {}
-    url = record.get("url", "URL-OF-THE-TEMPLATE")
-    return f"{record['vcs_info']['vcs']}+{url}" if "vcs_info" in record else str(url)

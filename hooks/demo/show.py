@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from http import HTTPStatus
@@ -27,16 +23,16 @@ from rich.text import Text
 from ..traces.otlp import Span
 from ..traces.receiver import Receiver
 from ..traces.trace_tree import trace_tree
+from .following import FollowedReceiver, follow
 from .process import DemoFailed, Process, clean_environment, free_port, send_request
+from .project import find_uv, install, render
 
-ROOT: Final = Path(__file__).resolve().parents[2]
 SERVICE: Final = "hello-service"
 PACKAGE: Final = "hello_service"
 PROMPT: Final = "Write a hello world function in Python"
 SPANS: Final = 10
 """Spans in the trace of one POST /api/sessions."""
 
-INSTALL_SECONDS: Final = 600
 TRACE_SECONDS: Final = 20
 _LAST_LINES: Final = 15
 
@@ -63,20 +59,20 @@ def main() -> None:
 
 
 def _run(console: Console) -> None:
-    uv = _find_uv()
+    uv = find_uv()
     folder = Path(tempfile.mkdtemp(prefix="copier-honeycomb-")) / SERVICE
     console.print(
         "From an empty folder to the trace of an LLM request, without any account.\n"
         "Only packages are downloaded; nothing leaves this machine.\n"
     )
     with _step(console, "Render the template with its defaults"):
-        _render(folder)
+        render(folder, uv)
     with _step(console, "Install the service and its packages with uv"):
-        _install(folder, uv)
+        install(folder, uv)
 
     with ExitStack() as running:
         with _step(console, "Start an OTLP receiver in place of Honeycomb"):
-            receiver = running.enter_context(Receiver())
+            receiver = running.enter_context(FollowedReceiver())
         environment = clean_environment() | {
             "NO_PROXY": "127.0.0.1",
             "no_proxy": "127.0.0.1",
@@ -101,56 +97,11 @@ def _run(console: Console) -> None:
             spans = _trace(receiver, service)
         _show_response(console, url, answer)
         _show_trace(console, spans, has_messages_api=has_messages_api)
+        if console.is_terminal:
+            follow(console, receiver, _curl(url))
         with _step(console, "Stop everything"):
             running.close()
     _show_next_steps(console, folder)
-
-
-def _find_uv() -> str:
-    uv = os.environ.get("UV") or shutil.which("uv")
-    if uv is None:
-        raise DemoFailed(
-            "The demo needs uv. Install it (https://docs.astral.sh/uv), then run the demo again."
-        )
-    return uv
-
-
-def _render(folder: Path) -> None:
-    # Imported here, as Ctrl-C during the half second of the import must not print a traceback.
-    import copier
-    from copier.errors import DirtyLocalWarning
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DirtyLocalWarning)
-            copier.run_copy(str(ROOT), folder, defaults=True, vcs_ref="HEAD", quiet=True)
-    except Exception as error:
-        raise DemoFailed(
-            f"Could not render the template in {ROOT}. Fix the error below, then run the demo again.",
-            f"{type(error).__name__}: {error}",
-        ) from error
-
-
-def _install(folder: Path, uv: str) -> None:
-    try:
-        subprocess.run(
-            [uv, "sync"],
-            cwd=folder,
-            env=clean_environment(),
-            check=True,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=INSTALL_SECONDS,
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise DemoFailed(
-            "Could not install the service. Check that uv can reach its package index, then run the"
-            " demo again.",
-            getattr(error, "stdout", None) or str(error),
-            f"cd {shlex.quote(str(folder))}\nuv sync",
-        ) from error
 
 
 def _start_messages_api(running: ExitStack, folder: Path, uv: str) -> str:
@@ -229,13 +180,14 @@ def _trace(receiver: Receiver, service: Process) -> list[Span]:
         count = len(spans) + 1
 
 
+def _curl(url: str) -> str:
+    """The command that sends the prompt."""
+    body = shlex.quote(json.dumps({"prompt": PROMPT}))
+    return f"curl {url}/api/sessions \\\n        -H 'content-type: application/json' \\\n        -d {body}"
+
+
 def _show_response(console: Console, url: str, answer: Mapping[str, Any]) -> None:
-    curl = (
-        f"curl {url}/api/sessions",
-        "-H 'content-type: application/json'",
-        f"-d {shlex.quote(json.dumps({'prompt': PROMPT}))}",
-    )
-    console.print(Text.assemble(("\n$ ", "dim"), " \\\n    ".join(curl)), soft_wrap=True)
+    console.print(Text.assemble(("\n$ ", "dim"), _curl(url)), soft_wrap=True)
     console.print(f"\n[green]201 Created[/], session {answer['status']}:\n")
     code = str(answer["code"]).rstrip()
     syntax = Syntax(code, "python", theme="ansi_dark", background_color="default")

@@ -1,28 +1,20 @@
 """The command `traces`: receive OTLP, and show each trace as it completes."""
 
-import os
 import signal
-import subprocess
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from typing import Final
 
 import click
 
 from .assembly import TraceAssembler
 from .collector import Collector
-from .filters import Duration, Filter
+from .command import started, stop
+from .filters import Duration, Filter, completed
 from .output import JSONOutput, TreeOutput
 from .page import Page
 
 HTTP_PORT: Final = 4318
 GRPC_PORT: Final = 4317
-_TICK_SECONDS: Final = 0.1
-# Of a command started here, so that a trace appears soon after its request.
-_SCHEDULE_DELAY_MS: Final = "300"
-# Longer than the six seconds in which the service flushes.
-_STOP_SECONDS: Final = 10
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -97,21 +89,17 @@ def traces(
         output.print(f"Waiting for traces at {endpoint}, OTLP over HTTP or gRPC.")
         if web:
             output.print(f"Open {endpoint}/ in a browser to see them there too.")
-        process = stack.enter_context(_started(command, endpoint)) if command else None
-        shown: set[str] = set()
+        process = stack.enter_context(started(command, endpoint)) if command else None
         try:
-            while process is None or process.poll() is None:
-                for trace in filter(wanted.matches, assembler.completed()):
-                    output.show(trace)
-                    shown.add(trace.trace_id)
-                    if len(shown) == count:
-                        return 0
-                time.sleep(_TICK_SECONDS)
+            for number, trace in enumerate(completed(assembler, wanted, process), 1):
+                output.show(trace)
+                if number == count:
+                    return 0
         except KeyboardInterrupt:
             # `timeout` and some shells send a second one.
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             if process is not None:
-                _stop(process)
+                stop(process)
         for trace in filter(wanted.matches, assembler.remaining()):
             output.show(trace)
         if process is not None and process.returncode > 0:
@@ -136,43 +124,3 @@ def _listen(
         with suppress(OSError):
             stack.enter_context(Collector(assembler, GRPC_PORT))
     return endpoint
-
-
-@contextmanager
-def _started(command: Sequence[str], endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` while the block runs, exporting to `endpoint`."""
-    variables = {
-        "OTEL_BSP_SCHEDULE_DELAY": _SCHEDULE_DELAY_MS,
-        **os.environ,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-    }
-    # A proxy cannot reach 127.0.0.1.
-    for name in ("NO_PROXY", "no_proxy"):
-        variables[name] = ",".join(filter(None, (os.environ.get(name), "127.0.0.1")))
-    try:
-        process = subprocess.Popen(
-            command,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            # Ctrl+C must not reach the command twice, because a second one skips the flush.
-            process_group=0 if os.name == "posix" else None,
-        )
-    except OSError as error:
-        raise click.ClickException(f"Cannot run {command[0]}: {error.strerror}.") from None
-    try:
-        yield process
-    finally:
-        _stop(process)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt the command as Ctrl+C does, with its children, and wait until it has ended."""
-    if process.poll() is not None:
-        return
-    if os.name == "posix":
-        os.killpg(process.pid, signal.SIGINT)
-    try:
-        process.wait(_STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

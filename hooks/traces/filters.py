@@ -1,15 +1,19 @@
 """Select the traces to show."""
 
 import re
+import subprocess
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
 import click
 
-from .assembly import Trace
+from .assembly import Trace, TraceAssembler
 
 _DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m)?")
+_TICK_SECONDS: Final = 0.1
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0}
 
 
@@ -47,3 +51,12 @@ class Filter:
             return True
         pattern = f"*{self.name.lower().replace('[', '[[]')}*"
         return any(fnmatchcase(span.name.lower(), pattern) for span in trace.spans.values())
+
+
+def completed(
+    assembler: TraceAssembler, wanted: Filter, process: subprocess.Popen[bytes] | None = None
+) -> Iterator[Trace]:
+    """Yield traces as they complete, while `process` runs, if there is one."""
+    while process is None or process.poll() is None:
+        yield from filter(wanted.matches, assembler.completed())
+        time.sleep(_TICK_SECONDS)

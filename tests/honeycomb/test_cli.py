@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from hooks import cli
-
 from .conftest import Commands, Folder
 
 COMMANDS = (
@@ -92,17 +90,3 @@ print(json.dumps([name for name in sys.modules if "." not in name]))
         assert not {"grpc", "google", "copier", "opentelemetry"} & imported(command), command
     assert not {"libcst", "tomlkit"} & imported("plan")
     assert not {"httpx", "pydantic"} & imported("wire")
-
-
-def test_missing_extra_is_reported_with_the_command_to_run(
-    folder: Folder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    entry = cli._Entry("grpc_is_not_installed_here:main", "", extra="demo")
-    monkeypatch.setitem(cli._COMMANDS, "demo", entry)
-
-    result = Commands(folder.path).run("demo")
-
-    assert result.code == 1
-    assert "demo needs packages that are not installed" in result.err
-    assert "uvx --from 'copier-honeycomb[demo] @ " in result.err
-    assert result.err.rstrip().endswith("' copier-honeycomb demo")

@@ -222,13 +222,17 @@ def test_copy_needs_neither_trust_nor_answers(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert done.stderr.endswith(
-        "Created my-service. Start it with:\n"
+        "Created my-service. Start it, with its traces in this terminal and without an account:\n"
         "\n"
         "    cd 'my service'\n"
-        "    uv run fastapi dev\n"
+        f"    uvx --from {TEMPLATE} copier-honeycomb traces -- uv run fastapi dev\n"
         "\n"
-        "docs/observability.md describes how to see the first trace, and how to send it to"
-        " Honeycomb.\n\n"
+        "Send it a request in another terminal:\n"
+        "\n"
+        "    curl http://127.0.0.1:8000/api/sessions -H 'Content-Type: application/json'"
+        """ -d '{"prompt": "Write a hello world function"}'\n"""
+        "\n"
+        "docs/observability.md describes custom spans, and how to send the traces to Honeycomb.\n\n"
     )
     assert "returning empty dict" not in done.stderr
     assert "Traceback" not in done.stderr

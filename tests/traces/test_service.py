@@ -1,0 +1,76 @@
+"""The first minute of a user: the commands of the rendered README, and the trace."""
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from http import HTTPStatus
+from pathlib import Path
+
+from hooks.demo.process import free_port
+
+from ..conftest import TEMPLATE, UV, Render, Workshop
+
+LONGEST = 120
+
+
+def test_commands_of_the_readme_show_the_trace_of_the_first_request(
+    render: Render, workshop: Workshop
+) -> None:
+    project = render()
+    workshop.install(project)
+    readme = (project / "README.md").read_text().replace("\\\n", "")
+    start, request = re.findall(r"```sh\n(.+?)```", readme, re.DOTALL)[:2]
+    installed, _, arguments = start.strip().partition(" copier-honeycomb ")
+    assert installed == f"uvx --from {TEMPLATE}"
+    port = str(free_port())
+
+    # The command as it is installed here; and ports that are free.
+    options = ["--port", "0", "--json", "--count", "1"]
+    name, separator, *service = shlex.split(arguments)
+    assert service == ["uv", "run", "fastapi", "dev"]
+    program = "from hooks.cli import main; main()"
+    with subprocess.Popen(
+        [sys.executable, "-c", program, name, *options, separator]
+        + [UV, "run", "--no-sync", *service[2:], "--port", port],
+        cwd=project,
+        env=workshop.variables | {"PYTHONPATH": str(TEMPLATE)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as tool:
+        try:
+            url = shlex.split(request)[3]
+            curl = request.replace(url, url.replace("8000", port))
+            answer = _run(curl, project)
+            out, _ = tool.communicate(timeout=LONGEST)
+        finally:
+            tool.kill()
+
+    assert answer.endswith(str(HTTPStatus.CREATED.value))
+    # The other lines are the service's.
+    [line] = [line for line in out.splitlines() if line.startswith('{"trace_id"')]
+    trace = json.loads(line)
+    assert trace["name"] == "POST /api/sessions"
+    assert sorted(span["name"] for span in trace["spans"]) == [
+        "INSERT",
+        "POST /api/sessions",
+        "UPDATE",
+        "code.generate",
+        "code.validate",
+        "ir.generate",
+        "ir.validate",
+        "llm.call",
+        "llm.call",
+        "session.create",
+    ]
+
+
+def _run(curl: str, folder: Path) -> str:
+    """Run the command as soon as the service listens."""
+    words = shlex.split(curl)
+    retry = ["--retry", str(LONGEST), "--retry-delay", "1", "--retry-connrefused"]
+    words += ["--silent", "--noproxy", "*", *retry, "--write-out", "%{http_code}"]
+    done = subprocess.run(words, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
