@@ -5,6 +5,7 @@
 
     with traced("ir.generate", {"ir.model": model}) as span: ...
     with llm_call("anthropic", model) as call: ...; call.record_usage(message.usage)
+    with span_attributes(user_id=user.id, conversation_id=thread.id): ...
 
 Settings come from the environment; docs/observability.md lists them.
 """
@@ -15,7 +16,7 @@ from ._pricing import TokenUsage
 from ._setup import flush, setup_observability
 from .integrations.fastapi import instrument_app
 from .llm import LLMCall, llm_call
-from .spans import traced
+from .spans import span_attributes, traced
 
 __all__ = [
     "LLMCall",
@@ -25,5 +26,6 @@ __all__ = [
     "instrument_app",
     "llm_call",
     "setup_observability",
+    "span_attributes",
     "traced",
 ]

@@ -1,37 +1,56 @@
-"""The cost of an LLM call, from the prices in the installed genai-prices package."""
+"""The tokens and the cost of an LLM call, by the genai-prices package if it is installed."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from concurrent.futures import Future
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
 from functools import lru_cache
 from importlib.util import find_spec
 from operator import mul
 from pathlib import Path
 from subprocess import DEVNULL
-from threading import Event, Lock, Thread
-from typing import TYPE_CHECKING, Any, Final, Self
-
-if TYPE_CHECKING:
-    from genai_prices.types import PriceCalculation
+from threading import Lock, Thread
+from typing import Any, Final, Self
 
 logger = logging.getLogger(__name__)
+warn_once: Final = lru_cache(maxsize=256)(logger.warning)
 
-# genai-prices has other names for a few of OpenTelemetry's providers.
-_PROVIDER_IDS: Final = {
-    "aws.bedrock": "aws",
-    "azure.ai.openai": "azure",
-    "gcp.gemini": "google",
-    "gcp.vertex_ai": "google",
-    "mistral_ai": "mistral",
-    "x_ai": "x-ai",
+# Providers of OpenTelemetry that genai-prices does not know, or takes for another.
+_PROVIDERS: Final = {"azure.ai.openai": "azure", "gcp.gen_ai": "google", "x_ai": "x-ai"}
+# Gateways serve their models, and report their usage, under the name of another provider.
+_FIRST_PARTIES: Final = ("openai", "anthropic", "google", "aws", "x-ai")
+# Names of LiteLLM, LangChain, pydantic-ai and spans, which genai-prices does not read, and those
+# that are needed without it. The first that exists counts.
+_NAMES: Final = {
+    "input_tokens": "input_tokens prompt_tokens",
+    "output_tokens": "output_tokens completion_tokens",
+    "cache_read_tokens": "cache_read_tokens cache_read_input_tokens cache_read.input_tokens"
+    " input_token_details.cache_read input_tokens_details.cached_tokens"
+    " prompt_tokens_details.cached_tokens prompt_cache_hit_tokens",
+    "cache_write_tokens": "cache_write_tokens cache_creation_input_tokens cache_write.input_tokens"
+    " cache_creation.input_tokens input_token_details.cache_creation",
+    "cache_write_5m_tokens": "input_token_details.ephemeral_5m_input_tokens",
+    "cache_write_1h_tokens": "cache_creation.ephemeral_1h_input_tokens"
+    " input_token_details.ephemeral_1h_input_tokens details.ephemeral_1h_input_tokens"
+    " prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",
+    "input_audio_tokens": "input_audio_tokens input_token_details.audio",
+    "output_audio_tokens": "output_audio_tokens output_token_details.audio",
+    "output_reasoning_tokens": "reasoning.output_tokens output_token_details.reasoning",
 }
+_BASIC: Final = [*list(_NAMES)[:4], "cache_write_1h_tokens"]
+# Other values of these have another price.
+_STANDARD: Final = ("auto", "default", "on_demand", "standard", "global", "not_available")
+_CONDITIONS: Final = ("service_tier", "speed", "inference_geo")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,45 +62,96 @@ class TokenUsage:
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0  # of any lifetime
     cache_write_1h_tokens: int = 0  # those of them cached for an hour, at a higher price
+    # As named in genai-prices, such as output_reasoning_tokens, input_audio_tokens, web_searches.
+    others: Mapping[str, float] = field(default_factory=dict)
+    # A service_tier, speed or inference_geo that has another price.
+    conditions: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, usage: Any) -> Self:
-        """Convert the usage of a response of Anthropic's or OpenAI's SDK, an object or a mapping.
+    def of(cls, usage: Any, provider: str = "openai") -> Self:
+        """Convert the usage of a response of any SDK or framework, an object or a mapping.
 
-        Anthropic excludes cached tokens from the input. Raises TypeError for any other object.
+        `provider` is its name in OpenTelemetry. Raises TypeError if no token count is recognized.
         """
         if isinstance(usage, cls):
             return usage
+        raw = plain(usage)
+        tokens = _tokens(raw, provider) if isinstance(raw, dict) else None
+        if not tokens:
+            raise TypeError(f"unsupported usage object ({type(usage).__name__})")
+        written = tokens.pop("cache_write_5m_tokens", 0) + tokens.get("cache_write_1h_tokens", 0)
+        tokens["cache_write_tokens"] = max(written, tokens.get("cache_write_tokens", 0))
+        basic = {name: int(tokens.pop(name, 0)) for name in _BASIC}
+        traffic = str(raw.get("trafficType", "")).lower().removeprefix("on_demand").strip("_")
+        given = {"service_tier": traffic, **raw}
+        conditions = {name: str(given.get(name, "")).lower() for name in _CONDITIONS}
+        conditions = {k: v for k, v in conditions.items() if v and v not in _STANDARD}
+        return cls(**basic, others={k: v for k, v in tokens.items() if v}, conditions=conditions)
 
-        def tokens(*path: str) -> int:
-            value = usage
-            for name in path:
-                is_mapping = isinstance(value, Mapping)
-                value = value.get(name) if is_mapping else getattr(value, name, None)
-            if value is not None and (type(value) is not int or value < 0):
-                raise TypeError(f"{'.'.join(path)} is not a number of tokens")
-            return value or 0
 
-        def has(name: str) -> bool:
-            return name in usage if isinstance(usage, Mapping) else hasattr(usage, name)
+def plain(value: Any) -> Any:
+    """Copy `value` into dictionaries and lists with the names of the API's JSON, without nulls."""
+    if hasattr(value, "model_dump"):
+        value = value.model_dump(mode="json", by_alias=True, warnings=False)
+    elif hasattr(value, "__dict__"):
+        value = vars(value)
+    if isinstance(value, Mapping):
+        if "prompt_token_count" in value:  # Gemini's SDK renames the API's fields
+            value = {re.sub(r"_(.)", lambda m: m[1].upper(), name): value[name] for name in value}
+        return {str(name): plain(each) for name, each in value.items() if each is not None}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
-        if has("cache_read_input_tokens") or has("cache_creation_input_tokens"):
-            read, written = tokens("cache_read_input_tokens"), tokens("cache_creation_input_tokens")
-            return cls(
-                input_tokens=tokens("input_tokens") + read + written,
-                output_tokens=tokens("output_tokens"),
-                cache_read_tokens=read,
-                cache_write_tokens=written,
-                cache_write_1h_tokens=tokens("cache_creation", "ephemeral_1h_input_tokens"),
-            )
-        for before, after in (("input", "output"), ("prompt", "completion")):
-            if has(f"{before}_tokens"):
-                return cls(
-                    input_tokens=tokens(f"{before}_tokens"),
-                    output_tokens=tokens(f"{after}_tokens"),
-                    cache_read_tokens=tokens(f"{before}_tokens_details", "cached_tokens"),
-                )
-        raise TypeError(f"unsupported usage object: {type(usage).__name__}")
+
+def _tokens(raw: dict[str, Any], provider: str) -> dict[str, float]:
+    tokens: dict[str, float] = {}
+    for kind, names in _NAMES.items():
+        for name in names.split():
+            value: Any = raw.get(name)
+            if value is None:
+                value = raw
+                for part in name.split("."):
+                    value = value.get(part) if isinstance(value, dict) else None
+            if value is not None and (type(value) not in (int, float) or value < 0):
+                raise TypeError(f"{name} is not a number of tokens")
+            if value is not None:
+                tokens.setdefault(kind, value)
+    if "input_tokens" in raw:  # Anthropic excludes cached tokens from the input.
+        for name in ("cache_read_input_tokens", "cache_creation_input_tokens"):
+            tokens["input_tokens"] += raw.get(name, 0)
+    if price_loader.is_loaded:
+        shape = tuple((k, *v) if isinstance(v, dict) else (k,) for k, v in raw.items())
+        with suppress(ImportError, LookupError, ValueError):
+            tokens |= _extract(raw, *_api(_PROVIDERS.get(provider, provider), shape))
+    return tokens
+
+
+def _extract(raw: dict[str, Any], provider: str, flavor: str, root: list[str]) -> dict[str, float]:
+    import genai_prices
+
+    for name in reversed(root):
+        raw = {name: raw}
+    usage = genai_prices.extract_usage(raw, provider_id=provider, api_flavor=flavor).usage
+    return dict(vars(usage))
+
+
+@lru_cache(maxsize=256)
+def _api(provider: str, shape: tuple[tuple[str, ...], ...]) -> tuple[str, str, list[str]]:
+    """Return the provider, API flavor and place of the usage that match most names of `shape`."""
+    from genai_prices import data_snapshot
+
+    raw = {name: dict.fromkeys(names, 1) if names else 1 for name, *names in shape}
+    matches: list[tuple[int, tuple[str, str, list[str]]]] = []
+    for name in dict.fromkeys((provider, *_FIRST_PARTIES)):
+        with suppress(LookupError):
+            known = data_snapshot.get_snapshot().find_provider(None, name, None)
+            for each in known.extractors or ():
+                path = [each.root] if isinstance(each.root, str) else [*map(str, each.root)]
+                for api in ((name, each.api_flavor, path), (name, each.api_flavor, path[:1])):
+                    with suppress(ValueError):
+                        matches.append((len(_extract(raw, *api)), api))
+    if not matches:
+        raise LookupError(f"unknown usage: {', '.join(raw)}")
+    return max(matches, key=lambda match: match[0])[1]
 
 
 def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
@@ -89,61 +159,88 @@ def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
 
     `provider` is OpenTelemetry's name, such as aws.bedrock. Loading the prices takes half a second.
     """
+    conditions = tuple(usage.conditions.items())
     try:
         # Some prices change with the date or the time of day.
-        return _price_of(provider, model, int(time.time() // 900))(usage)
+        price = _price_of(provider, model, conditions, int(time.time() // 900))
+        return price(usage) or None  # zero for usage without a price
     except Exception as error:  # noqa: BLE001 - telemetry never raises
         if not isinstance(error, ImportError):  # logged when the prices were loaded
-            logger.warning("Could not price a call of %s (%s).", model, type(error).__name__)
+            warn_once("Could not price a call of %s (%s).", model, type(error).__name__)
         return None
 
 
 @lru_cache(maxsize=256)
-def _price_of(provider: str, model: str, quarter: int) -> Callable[[TokenUsage], Decimal | None]:
+def _price_of(
+    provider: str, model: str, conditions: tuple[tuple[str, str], ...], quarter: int
+) -> Callable[[TokenUsage], Decimal]:
     """Return a function that prices calls of `model`.
 
     genai-prices needs as long for one call as the SDK for all spans of a request. Nearly all prices
     are a rate per token, which is determined once.
     """
+    from genai_prices import Usage
 
-    def calculation(usage: TokenUsage) -> PriceCalculation:
-        tokens = genai_prices.Usage(**asdict(usage))
-        return genai_prices.calc_price(tokens, model_ref=model, provider_id=provider_id)
+    found, context = _find_model(provider, model), dict(conditions)
+    # Anthropic charges 10 % more for inference in the US.
+    factor = Decimal("1.1") if context.pop("inference_geo", "") == "us" else Decimal(1)
+    if context.get("service_tier") == "batch":
+        context = {"processing": context.pop("service_tier"), **context}
+    if found is None:
+        return lambda usage: Decimal()
+    seller, info = found
+    variants = (info.price_variants or ()) if any(each is info for each in seller.models) else ()
+    applied = [each.when for each in variants if each.when.items() <= context.items()]
+    if unpriced := context.keys() - set().union(*applied):
+        warn_once("Calls of %s have no cost: the price of its %s is unknown.", model, *unpriced)
+        return lambda usage: Decimal()
+    options = {"price_context": context} if context else {}
 
-    def total_price(usage: TokenUsage) -> Decimal:
+    def exact(usage: TokenUsage) -> Decimal:
+        tokens = {**{name: getattr(usage, name) for name in _BASIC}, **usage.others}
+        if "input_audio_tokens" in tokens:  # Gemini omits those that are zero
+            tokens.setdefault("cache_audio_read_tokens", 0)
+        return factor * Decimal(info.calc_price(Usage(**tokens), seller, **options).total_price)
+
+    def by_rates(usage: TokenUsage) -> Decimal:
         read, written = usage.cache_read_tokens, usage.cache_write_tokens
-        plain, written_1h = usage.input_tokens - read - written, usage.cache_write_1h_tokens
-        if plain < 0 or written_1h > written:
-            return calculation(usage).total_price
-        tokens = (plain, usage.output_tokens, read, written - written_1h, written_1h)
-        return sum(map(mul, rates, tokens), Decimal())
+        others, hour = usage.input_tokens - read - written, usage.cache_write_1h_tokens
+        if others < 0 or hour > written or prices.keys() & usage.others.keys():
+            return exact(usage)
+        tokens = (others, usage.output_tokens, read, written - hour, hour)
+        return factor * sum(map(mul, rates, tokens), Decimal()) / 1_000_000
 
-    import genai_prices
+    listed = vars(info.get_prices(datetime.now(UTC), *options.values()))
+    names = {name: name.replace("_mtok", "_tokens").removesuffix("_kcount") for name in listed}
+    prices = {names[name]: each for name, each in listed.items() if each is not None}
+    # A tiered price is not a plain number.
+    if "requests" in prices or not all(type(each) is Decimal for each in prices.values()):
+        return exact
+    plain_rate = prices.get("input_tokens", Decimal())
+    read_rate = prices.get("cache_read_tokens", plain_rate)
+    write_rate = prices.get("cache_write_tokens", plain_rate)
+    hour_rate = prices.get("cache_write_1h_tokens", write_rate)
+    output_rate = prices.get("output_tokens", Decimal())
+    rates = (plain_rate, output_rate, read_rate, write_rate, hour_rate)
+    return by_rates
 
-    provider_id = _PROVIDER_IDS.get(provider, provider)
-    try:
-        free = calculation(TokenUsage(input_tokens=0, output_tokens=0))
-    except LookupError:
-        return lambda usage: None
-    prices = vars(free.model_price).values()
-    # A price per call is charged for zero tokens too; a tiered price is not a plain number.
-    if free.total_price or not all(price is None or type(price) is Decimal for price in prices):
-        return lambda usage: calculation(usage).total_price
-    million = 1_000_000
-    usage = TokenUsage(input_tokens=million, output_tokens=0)
-    written = replace(usage, cache_write_tokens=million)
-    output = TokenUsage(input_tokens=0, output_tokens=million)
-    read = replace(usage, cache_read_tokens=million)
-    usages = (usage, output, read, written, replace(written, cache_write_1h_tokens=million))
-    rates = [calculation(usage).total_price / million for usage in usages]
-    return total_price
+
+def _find_model(provider: str, model: str) -> tuple[Any, Any] | None:
+    """Return the provider and the model in genai-prices. LiteLLM's models begin with the provider."""
+    from genai_prices import data_snapshot
+
+    provider, name = _PROVIDERS.get(provider, provider), model.rpartition("/")[2]
+    for pair in ((provider, model), *((each, name) for each in (provider, *_FIRST_PARTIES))):
+        with suppress(LookupError):
+            return data_snapshot.get_snapshot().find_provider_model(pair[1], None, pair[0], None)
+    return None
 
 
 class _PriceLoader:
     """Loads the prices once, on a background thread, when the first call needs them."""
 
     def __init__(self) -> None:
-        self.is_loaded = False
+        self._loaded: Future[None] = Future()
         self._reset()
         if hasattr(os, "register_at_fork"):
             # A module that is half imported at a fork remains so in the child.
@@ -152,8 +249,12 @@ class _PriceLoader:
     def _reset(self) -> None:
         self._lock = Lock()
         self._thread: Thread | None = None
-        self._finished = Event()
-        self._waiting: list[Callable[[], None]] = []
+        if not self._loaded.done():
+            self._loaded = Future()
+
+    @property
+    def is_loaded(self) -> bool:
+        return self._loaded.done()
 
     def start_loading(self) -> None:
         """Load the prices while the first call is in flight."""
@@ -171,28 +272,20 @@ class _PriceLoader:
     def when_loaded(self, callback: Callable[[], None]) -> None:
         """Call `callback` now, or on the loading thread. It must not raise."""
         self.start_loading()
-        with self._lock:
-            if not self.is_loaded:
-                self._waiting.append(callback)
-                return
-        callback()
+        self._loaded.add_done_callback(lambda _: callback())
 
     def wait(self, timeout: float) -> None:
         """Wait up to `timeout` seconds until loading prices, if started, and callbacks are done."""
         if self._thread is not None:
-            self._finished.wait(timeout)
+            self._thread.join(timeout)
 
     def _load(self) -> None:
         try:
             _compile_prices()
-            _price_of("anthropic", "", 0)
+            _find_model("anthropic", "")
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             logger.warning("Could not load LLM prices (%s); costs are missing.", error)
-        with self._lock:
-            self.is_loaded = True
-        for callback in self._waiting:
-            callback()
-        self._finished.set()
+        self._loaded.set_result(None)
 
 
 price_loader: Final = _PriceLoader()

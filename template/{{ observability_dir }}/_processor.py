@@ -4,23 +4,31 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.trace import StatusCode, get_current_span
 
 from ._pricing import TokenUsage, cost_usd, price_loader
 from ._redaction import copy_span, redact_span
 from ._sampling import KeepPolicy, TailSampler, head_weight
-from .llm import open_calls
+from .llm import usage_attributes
+from .spans import shared_attributes
 
 logger = logging.getLogger(__name__)
 
 # Operations that are one call of a model. An agent's span repeats the usage of its calls.
 _CALLS: Final = ("chat", "embeddings", "generate_content", "text_completion")
+# Attributes of an agent or conversation that most instrumentations set on its own span only.
+_INHERITED: Final = ("gen_ai.agent.name", "gen_ai.conversation.id")
+# Attributes that the span of a call has in common with a duplicate.
+_OF_A_CALL: Final = ("gen_ai.", "anthropic.", "openai.", "http.request.resend_count")
 # A span that outlives its parent leaves an entry that is never removed.
 _MAX_REMEMBERED: Final = 1_000
+_MAX_BELOW: Final = 100
 
 
 class TelemetryProcessor(SpanProcessor):
@@ -32,29 +40,50 @@ class TelemetryProcessor(SpanProcessor):
     def __init__(self, exporter: SpanExporter, policy: KeepPolicy | None = None) -> None:
         self.exporter = exporter
         self._exceptions: OrderedDict[int, set[tuple[object, object]]] = OrderedDict()
-        self._parents_of_calls: OrderedDict[int, bool] = OrderedDict()
+        self._calls_above: OrderedDict[int, ReadableSpan] = OrderedDict()
+        self._calls_below: OrderedDict[int, list[ReadableSpan]] = OrderedDict()
         self._has_failed = False
         self._sampler = TailSampler(policy, self._export) if policy else None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        parent: Any = get_current_span(parent_context)
+        above = getattr(parent, "attributes", None) or {}
+        inherited = shared_attributes(parent_context)
+        if "gen_ai.operation.name" in above:
+            of_agent = {name: above[name] for name in _INHERITED if name in above}
+            inherited = {**inherited, **of_agent}
+        if inherited:
+            own = span.attributes or {}
+            span.set_attributes({k: v for k, v in inherited.items() if k not in own})
+        if self._calls_above or "gen_ai.operation.name" in above:
+            call = parent if _is_call(above) else self._calls_above.get(_id(parent))
+            if call is not None:
+                self._calls_above[_id(span)] = call
+                if len(self._calls_above) > _MAX_REMEMBERED:
+                    self._calls_above.popitem(last=False)
         if self._sampler:
             self._sampler.on_start(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         attributes = span.attributes or {}
+        call_above = self._calls_above.pop(_id(span), None) if self._calls_above else None
         if "asgi.event.type" in attributes:
             # An ASGI message: older instrumentations create three or four spans per request.
             self._sample(span, is_duplicate=True)
-        elif "gen_ai.operation.name" not in attributes or "llm.provider" in attributes:
+        elif not _is_call(attributes):
             self._sample(span)
-        elif span.parent is not None and span.parent.span_id in open_calls:
-            # The SDK's span for a call that `llm_call` already traces.
-            self._sample(span, is_duplicate=True)
         else:
-            self._add_cost(span)
+            for each in self._merge_duplicate(span):
+                if call_above is not None and call_above.end_time is None:
+                    self._hold(each, call_above)
+                else:
+                    self._add_cost(each)
 
     def decide_all(self) -> None:
         """Sample open traces on the spans they have so far, because the process ends."""
+        for call_id in list(self._calls_below):
+            for span in self._calls_below.pop(call_id, ()):
+                self._add_cost(span)
         price_loader.wait(2.0)
         if self._sampler:
             self._sampler.decide_all()
@@ -82,19 +111,71 @@ class TelemetryProcessor(SpanProcessor):
                 self._has_failed = True
                 logger.warning("Could not export a span like %r: %s", span.name, error)
 
+    def _hold(self, span: ReadableSpan, call_above: ReadableSpan) -> None:
+        """Keep `span` until the call above it ends, which shows whether both are the same call."""
+        below = self._calls_below.setdefault(_id(call_above), [])
+        below.append(span)
+        if len(below) > _MAX_BELOW:
+            self._add_cost(below.pop(0))
+        if len(self._calls_below) > _MAX_REMEMBERED:
+            for each in self._calls_below.popitem(last=False)[1]:
+                self._add_cost(each)
+
+    def _merge_duplicate(self, span: ReadableSpan) -> list[ReadableSpan]:
+        """Return the calls below `span`, and `span` itself, without duplicates.
+
+        `llm_call`, a framework and an SDK may each create a span for one call. The outermost is kept,
+        with the attributes that only the inner one has. Other calls below it remain.
+        """
+        below = self._calls_below.pop(_id(span), None)
+        if not below:
+            return [span]
+        usage, models = _tokens(span), _models(span)
+        same = [each for each in below if usage and _tokens(each) == usage]
+        sums = [sum(numbers) for numbers in zip(*filter(None, map(_tokens, below)), strict=True)]
+        if not same and usage and sums == [*usage]:
+            # An agent's run inside `llm_call`, with the usage of all its calls.
+            attributes = {
+                name: value
+                for name, value in (span.attributes or {}).items()
+                if not name.startswith(("gen_ai.usage.", "llm."))
+            }
+            attributes["gen_ai.operation.name"] = "invoke_agent"
+            return [*below, copy_span(span, attributes=attributes)]
+        same = same or [each for each in below if models & _models(each)]
+        if not same:
+            return [*below, span]
+        # An attempt in `llm_call` may fail, and the next succeed.
+        has_failed = span.status.status_code is StatusCode.ERROR
+        same.sort(key=lambda each: (each.status.status_code is StatusCode.ERROR) is not has_failed)
+        duplicate = same[0]
+        below.remove(duplicate)
+        self._sample(duplicate, is_duplicate=True)
+        attributes = dict(duplicate.attributes or {})
+        if (reported := _usage(duplicate)) is not None:
+            attributes |= usage_attributes(reported)
+        attributes = {k: v for k, v in attributes.items() if k.startswith(_OF_A_CALL)}
+        return [*below, copy_span(span, attributes={**attributes, **(span.attributes or {})})]
+
     def _add_cost(self, span: ReadableSpan) -> None:
-        """Add model, tokens and cost to the span of an LLM SDK, as `llm_call` does to its own."""
+        """Add model, tokens and cost, if `llm_call` has not."""
         attributes: dict[str, Any] = dict(span.attributes or {})
-        usage = _usage(attributes)
-        if usage is None or self._is_parent_of_call(span):
+        usage = _usage(span)
+        if usage is None or "llm.cost_usd" in attributes:
             self._sample(span)
             return
         provider = str(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system"))
         request_model = attributes.get("gen_ai.request.model")
         model = str(attributes.get("gen_ai.response.model") or request_model)
-        attributes |= {"llm.provider": provider, "llm.model": str(request_model or model)}
-        attributes["llm.input_tokens"] = usage.input_tokens
-        attributes["llm.output_tokens"] = usage.output_tokens
+        attributes = {
+            "llm.provider": provider,
+            "llm.model": str(request_model or model),
+            **attributes,
+            **usage_attributes(usage),
+        }
+        reason = attributes.get("anthropic.message.stop_reason")
+        if reason and "gen_ai.response.finish_reasons" not in attributes:
+            attributes["gen_ai.response.finish_reasons"] = (reason,)
 
         def add_cost() -> None:
             if (cost := cost_usd(provider, model, usage)) is not None:
@@ -102,16 +183,6 @@ class TelemetryProcessor(SpanProcessor):
             self._sample(copy_span(span, attributes=attributes))
 
         price_loader.when_loaded(add_cost)
-
-    def _is_parent_of_call(self, span: ReadableSpan) -> bool:
-        """Return true if a child span has this usage too: both the SDK and a wrapper are traced."""
-        if self._parents_of_calls.pop(span.context.span_id, False):
-            return True
-        if span.parent is not None and not span.parent.is_remote:
-            self._parents_of_calls[span.parent.span_id] = True
-            if len(self._parents_of_calls) > _MAX_REMEMBERED:
-                self._parents_of_calls.popitem(last=False)
-        return False
 
     def _events(self, span: ReadableSpan) -> list[Event]:
         """Return the events of `span`, except exceptions that a child span has recorded.
@@ -138,21 +209,40 @@ class TelemetryProcessor(SpanProcessor):
         return events
 
 
-def _usage(attributes: Mapping[str, Any]) -> TokenUsage | None:
-    is_call = attributes.get("gen_ai.operation.name") in _CALLS
-    if not is_call or "gen_ai.usage.input_tokens" not in attributes:
+def _id(span: Any) -> int:
+    return int(span.get_span_context().span_id)
+
+
+def _is_call(attributes: Mapping[str, Any]) -> bool:
+    return attributes.get("gen_ai.operation.name") in _CALLS
+
+
+def _tokens(span: ReadableSpan) -> tuple[int, int] | None:
+    usage = _usage(span)
+    return (usage.input_tokens, usage.output_tokens) if usage else None
+
+
+def _models(span: ReadableSpan) -> set[str]:
+    """Return the models of a call, without the provider that some frameworks put before them."""
+    attributes = span.attributes or {}
+    models = (attributes.get(f"gen_ai.{each}.model") for each in ("request", "response"))
+    return {str(model).rpartition("/")[2] for model in models if model}
+
+
+def _usage(span: ReadableSpan) -> TokenUsage | None:
+    attributes = span.attributes or {}
+    if "gen_ai.usage.input_tokens" not in attributes:
         return None
-
-    def tokens(name: str) -> int:
-        value = attributes.get(name)
-        return value if type(value) is int and value > 0 else 0
-
-    # By the conventions, the input includes cached tokens, read or written.
-    written = tokens("gen_ai.usage.cache_write.input_tokens")
-    return TokenUsage(
-        input_tokens=tokens("gen_ai.usage.input_tokens"),
-        output_tokens=tokens("gen_ai.usage.output_tokens"),
-        cache_read_tokens=tokens("gen_ai.usage.cache_read.input_tokens"),
-        cache_write_tokens=written or tokens("gen_ai.usage.cache_creation.input_tokens"),
-        cache_write_1h_tokens=tokens("anthropic.usage.cache_creation.ephemeral_1h_input_tokens"),
-    )
+    usage: dict[str, Any] = {
+        name.partition(".usage.")[2] or "service_tier": value
+        for name, value in attributes.items()
+        if ".usage." in name or name.endswith(".response.service_tier")
+    }
+    scope = getattr(span.instrumentation_scope, "name", "")
+    if "bedrock" in scope or "botocore" in scope:
+        # By the conventions, the input includes cached tokens; these pass on Bedrock's number.
+        for each in ("cache_read", "cache_write", "cache_creation"):
+            usage["input_tokens"] += usage.get(f"{each}.input_tokens", 0)
+    with suppress(TypeError):
+        return TokenUsage.of(usage)
+    return None

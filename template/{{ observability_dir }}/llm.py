@@ -1,20 +1,14 @@
 """The span of one LLM call: model, tokens and cost, and its content only if that is enabled."""
 
 import json
-import logging
 import time
 from typing import Any, Final, Self
 
 from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
 
-from ._pricing import TokenUsage, cost_usd, price_loader
+from ._pricing import TokenUsage, cost_usd, plain, price_loader, warn_once
 from ._settings import captures_content
 from .spans import enter_span, leave_span
-
-logger = logging.getLogger(__name__)
-
-# IDs of the spans of open calls. The span processor drops an SDK's own span below one of them.
-open_calls: Final[set[int]] = set()
 
 
 class LLMCall:
@@ -24,8 +18,9 @@ class LLMCall:
             message = await client.messages.create(...)
             call.record_usage(message.usage, model=message.model)
 
-    `provider` and `operation` are OpenTelemetry's names: anthropic, openai, aws.bedrock; chat,
-    embeddings. The SDK's own span for the same call is dropped.
+    `provider` and `operation` are OpenTelemetry's names: anthropic, openai, gcp.gemini, aws.bedrock;
+    chat, embeddings. The SDK's own span for the same call is merged into this one, with its usage if
+    `record_usage` is not called. Any other call inside the block has a span.
     """
 
     def __init__(
@@ -36,11 +31,13 @@ class LLMCall:
         temperature: float | None = None,
         operation: str = "chat",
         conversation_id: str | None = None,
+        agent_name: str | None = None,
     ) -> None:
         self.span: Span = INVALID_SPAN  # open inside the block, for custom attributes
         self._provider = provider
         self._model = model
-        self._usage: TokenUsage | None = None
+        self._usage: list[Any] = []  # one or none
+        self._started = 0.0
         self._attributes: dict[str, Any] = {
             "llm.provider": provider,
             "llm.model": model,
@@ -52,38 +49,41 @@ class LLMCall:
             self._attributes["llm.temperature"] = float(temperature)
         if conversation_id is not None:
             self._attributes["gen_ai.conversation.id"] = conversation_id
+        if agent_name is not None:
+            self._attributes["gen_ai.agent.name"] = agent_name
 
-    def record_usage(self, usage: Any, *, model: str | None = None) -> None:
+    def record_usage(
+        self,
+        usage: Any,
+        *,
+        model: str | None = None,
+        finish_reason: str | None = None,
+        service_tier: str | None = None,
+    ) -> None:
         """Record the tokens of the call. Its cost is computed from them when the block ends.
 
-        `usage` is the response's usage object, of Anthropic's or OpenAI's SDK, or a `TokenUsage`;
-        for a stream, that of the final message. `model` is the model that responded, if the
-        response names it. If called more than once, the last call wins.
+        `usage` is the usage object of the response of any SDK or framework, or a `TokenUsage`; for a
+        stream, that of the final message. `model`, `finish_reason` and `service_tier` are those of
+        the response, if it names them. If called more than once, the last call wins.
 
         An unsupported usage object logs one warning; the span then has no tokens and no cost.
         """
-        try:
-            self._usage = TokenUsage.of(usage)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            logger.warning("No tokens and no cost for a call of %s: %s.", self._model, error)
-            return
-        tokens = self._usage
-        attributes: dict[str, Any] = {
-            "llm.input_tokens": tokens.input_tokens,
-            "llm.output_tokens": tokens.output_tokens,
-            "gen_ai.usage.input_tokens": tokens.input_tokens,
-            "gen_ai.usage.output_tokens": tokens.output_tokens,
-        }
-        if tokens.cache_read_tokens:
-            attributes["gen_ai.usage.cache_read.input_tokens"] = tokens.cache_read_tokens
-        if tokens.cache_write_tokens:
-            # Renamed in the conventions of 2026; Honeycomb's own estimate reads the older name.
-            attributes["gen_ai.usage.cache_write.input_tokens"] = tokens.cache_write_tokens
-            attributes["gen_ai.usage.cache_creation.input_tokens"] = tokens.cache_write_tokens
+        # Copied, because some frameworks add up the usage of all calls in one object.
+        copied = usage if isinstance(usage, TokenUsage) else plain(usage)
+        if service_tier and isinstance(copied, dict):
+            copied["service_tier"] = service_tier
+        self._usage = [copied]
         if model:
             self._model = model
-            attributes["gen_ai.response.model"] = model
-        self.span.set_attributes(attributes)
+            self.span.set_attribute("gen_ai.response.model", model)
+        if finish_reason:
+            self.span.set_attribute("gen_ai.response.finish_reasons", [str(finish_reason)])
+
+    def record_first_chunk(self) -> None:
+        """Record the time until now as `gen_ai.response.time_to_first_chunk`, in seconds, once."""
+        if self._started:
+            seconds, self._started = time.perf_counter() - self._started, 0.0
+            self.span.set_attribute("gen_ai.response.time_to_first_chunk", seconds)
 
     def record_content(self, prompt: str, answer: str, *, system: str | None = None) -> None:
         """Record the texts of the call, if OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT is
@@ -98,22 +98,25 @@ class LLMCall:
 
     def __enter__(self) -> Self:
         price_loader.start_loading()
-        self._usage = None
+        self._usage, self._started = [], time.perf_counter()
         self.span, self._previous = enter_span("llm.call", self._attributes, kind=SpanKind.CLIENT)
-        open_calls.add(self.span.get_span_context().span_id)
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         leave_span(self.span, self._previous, error)
-        open_calls.discard(self.span.get_span_context().span_id)
         usage, end_time = self._usage, time.time_ns()
-        # A failed call ends before the spans that its exception propagates to.
-        has_price = error is None or price_loader.is_loaded
-        if usage and has_price and self.span.is_recording():
-            # In the first second of a process the span waits for prices, on the loading thread.
-            price_loader.when_loaded(lambda: self._end_with_cost(usage, end_time))
-        else:
+
+        def end() -> None:
+            for each in usage:
+                self._add_cost(each)
             self.span.end(end_time)
+
+        # A failed call ends before the spans that its exception propagates to.
+        if usage and self.span.is_recording() and (error is None or price_loader.is_loaded):
+            # In the first second of a process the span waits for prices, on the loading thread.
+            price_loader.when_loaded(end)
+        else:
+            end()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -121,10 +124,15 @@ class LLMCall:
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.__exit__(kind, error, traceback)
 
-    def _end_with_cost(self, usage: TokenUsage, end_time: int) -> None:
-        if (cost := cost_usd(self._provider, self._model, usage)) is not None:
+    def _add_cost(self, usage: Any) -> None:
+        try:
+            tokens = TokenUsage.of(usage, self._provider)
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            warn_once("No tokens and no cost for calls of %s: %s.", self._model, str(error))
+            return
+        self.span.set_attributes(usage_attributes(tokens))
+        if price_loader.is_loaded and (cost := cost_usd(self._provider, self._model, tokens)):
             self.span.set_attribute("llm.cost_usd", float(cost))
-        self.span.end(end_time)
 
 
 llm_call: Final = LLMCall
@@ -132,3 +140,20 @@ llm_call: Final = LLMCall
 
 def _message(role: str, text: str) -> str:
     return json.dumps([{"role": role, "parts": [{"type": "text", "content": text}]}])
+
+
+def usage_attributes(usage: TokenUsage) -> dict[str, int]:
+    """Return the attributes of a span for `usage`."""
+    # Renamed in the conventions of 2026; Honeycomb's own estimate reads the older name.
+    written = dict.fromkeys(("cache_write", "cache_creation"), usage.cache_write_tokens)
+    details = {"cache_read": usage.cache_read_tokens, **written}
+    attributes = {
+        "llm.input_tokens": usage.input_tokens,
+        "llm.output_tokens": usage.output_tokens,
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+    }
+    attributes |= {f"gen_ai.usage.{name}.input_tokens": n for name, n in details.items() if n}
+    if reasoning := int(usage.others.get("output_reasoning_tokens", 0)):
+        attributes["gen_ai.usage.reasoning.output_tokens"] = reasoning
+    return attributes

@@ -2,15 +2,15 @@
 
 import asyncio
 import inspect
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
 from opentelemetry import context, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
-from opentelemetry.util.types import Attributes
+from opentelemetry.util.types import Attributes, AttributeValue
 
 from ._redaction import qualified_name, redact_message, stack_trace
 
@@ -18,6 +18,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _tracer = trace.get_tracer(__name__)
+_SHARED: Final = context.create_key("span-attributes")
 
 
 class traced:
@@ -83,6 +84,41 @@ class traced:
     def _copy(self) -> Self:
         # Calls of one function overlap and recurse.
         return type(self)(self._name, self._attributes, kind=self._kind)
+
+
+@contextmanager
+def span_attributes(
+    attributes: Mapping[str, AttributeValue] | None = None,
+    *,
+    user_id: str | None = None,
+    conversation_id: str | None = None,
+    **others: AttributeValue,
+) -> Iterator[None]:
+    """Set attributes on the current span and on every span started inside the block.
+
+        with span_attributes({"app.tenant": tenant}, user_id=user.id, conversation_id=thread.id):
+            await agent.run(question)
+
+    `user_id` becomes `user.id` and `conversation_id` becomes `gen_ai.conversation.id`, so that the
+    cost of LLM calls can be queried by both. Tasks and threads that copy the context inherit the
+    attributes. Unlike baggage, they are never sent to other services.
+    """
+    named = {"user.id": user_id, "gen_ai.conversation.id": conversation_id}
+    given = {**(attributes or {}), **others, **named}
+    added = {name: value for name, value in given.items() if value is not None}
+    before = shared_attributes()
+    trace.get_current_span().set_attributes(added)
+    context.attach(context.set_value(_SHARED, {**before, **added}))
+    try:
+        yield
+    finally:
+        # Not detached: a generator may be closed in another task, as in `leave_span`.
+        context.attach(context.set_value(_SHARED, before))
+
+
+def shared_attributes(context_: Context | None = None) -> dict[str, AttributeValue]:
+    """Return the attributes that `span_attributes` sets on spans started in this context."""
+    return cast(dict[str, AttributeValue], context.get_value(_SHARED, context_) or {})
 
 
 def enter_span(name: str, attributes: Attributes = None, *, kind: SpanKind) -> tuple[Span, Context]:

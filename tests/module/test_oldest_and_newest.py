@@ -149,8 +149,9 @@ def test_sdk_spans_carry_their_cost_without_an_edit(newest: Environment, reposit
         for span in spans
     }
     assert costs == {
-        # 120 in at 3 dollars a million, 5,000 read at 0.30, 2,000 written at 3.75, 60 out at 15.
-        "anthropic": ("claude-sonnet-4-6", 7120, 60, 0.01026),
-        # 600 in at 0.15, 400 read at 0.075, 100 out at 0.60.
-        "openai": ("gpt-4o-mini", 1000, 100, 0.00018),
+        # 100 in at 3 dollars a million, 1,000 read at 0.30, 60 written at 3.75 and 40 at 6, 300 out
+        # at 15.
+        "anthropic": ("claude-sonnet-4-6", 1200, 300, 0.005565),
+        # 200 in at 0.15, 1,000 read at 0.075, 300 out at 0.60.
+        "openai": ("gpt-4o-mini", 1200, 300, 0.000285),
     }

@@ -31,6 +31,16 @@ _CONTRIB: Final = "opentelemetry-instrumentation-fastapi"
 _WITH_GRPC: Final = {
     "test_grpc_falls_back_to_http_with_a_warning": "requires gRPC not to be selected"
 }
+_PRICED: Final = (
+    "test_agent_inside_an_open_call_leaves_the_cost_to_its_own_calls",
+    "test_cached_tokens_have_separate_prices",
+    "test_call_without_usage_has_that_of_the_span_of_the_sdk",
+    "test_loading_prices_neither_delays_the_call_nor_lengthens_its_span",
+    "test_other_calls_inside_an_open_call_have_a_span",
+    "test_outermost_span_of_a_call_has_its_cost",
+    "test_raw_usage_has_its_price",
+    "test_usage_without_a_number_of_tokens_is_a_type_error",
+)
 _WITHOUT_GRPC: Final = {"test_endpoint_over_grpc_has_no_path": "requires gRPC to be selected"}
 
 
@@ -50,11 +60,7 @@ CASES: Final = {
         (),
         {
             **_WITH_GRPC,
-            "test_cached_tokens_have_separate_prices": "requires genai-prices",
-            "test_loading_prices_neither_delays_the_call_nor_lengthens_its_span": (
-                "requires genai-prices"
-            ),
-            "test_span_of_an_sdk_has_tokens_and_cost": "requires genai-prices",
+            **dict.fromkeys(_PRICED, "requires genai-prices"),
             "test_server_spans_have_modal_ids_and_the_first_is_a_cold_start": "requires modal",
         },
     ),

@@ -23,6 +23,7 @@ POST /api/sessions
     code.validate
   UPDATE
 """
+SESSION = {"user.id", "gen_ai.conversation.id"}
 SERVER = {"http.request.method", "http.route", "http.response.status_code"}
 LLM_CALL = {
     "llm.provider",
@@ -36,7 +37,6 @@ LLM_CALL = {
     "gen_ai.response.model",
     "gen_ai.usage.input_tokens",
     "gen_ai.usage.output_tokens",
-    "gen_ai.conversation.id",
 }
 ATTRIBUTES = {
     "POST /api/sessions": SERVER,
@@ -46,7 +46,6 @@ ATTRIBUTES = {
         "session.prompt_length",
         "session.holes_count",
         "session.status",
-        "user.id",
     },
     "ir.generate": {
         "ir.provider",
@@ -90,7 +89,8 @@ def test_request_is_one_trace_with_exact_spans_and_attributes(
 
     finished = spans()
     assert tree(finished) == TREE
-    assert {span.name: attribute_names(span) for span in finished} == ATTRIBUTES
+    expected = {name: names | SESSION for name, names in ATTRIBUTES.items()}
+    assert {span.name: attribute_names(span) for span in finished} == expected
     assert all(span.status.status_code is StatusCode.UNSET for span in finished)
     assert all(not span.events and not span.links for span in finished)
     by_name = {span.name: span for span in finished}
@@ -99,6 +99,8 @@ def test_request_is_one_trace_with_exact_spans_and_attributes(
         "http.request.method": "POST",
         "http.route": "/api/sessions",
         "http.response.status_code": 201,
+        "user.id": "anonymous",
+        "gen_ai.conversation.id": session["id"],
     }
     assert dict(by_name["session.create"].attributes or {}) == {
         "session.id": session["id"],
@@ -107,10 +109,10 @@ def test_request_is_one_trace_with_exact_spans_and_attributes(
         "session.holes_count": 1,
         "session.status": "drafted",
         "user.id": "anonymous",
+        "gen_ai.conversation.id": session["id"],
     }
     call = by_name["llm.call"]
     assert call.kind is SpanKind.CLIENT
-    assert (call.attributes or {})["gen_ai.conversation.id"] == session["id"]
     insert = by_name["INSERT"]
     assert insert.kind is SpanKind.CLIENT
     assert (insert.attributes or {})["db.system.name"] == "sqlite"
@@ -125,7 +127,7 @@ def test_anthropic_call_is_one_span_with_its_cost(
     finished = spans()
     assert tree(finished) == TREE
     for call in (span for span in finished if span.name == "llm.call"):
-        assert attribute_names(call) == LLM_CALL | {
+        assert attribute_names(call) == LLM_CALL | SESSION | {
             "llm.cost_usd",
             "gen_ai.usage.cache_read.input_tokens",
             "gen_ai.usage.cache_write.input_tokens",

@@ -30,7 +30,7 @@ class CodeRejected(Exception):
         self.detail = detail or message
 
 
-async def generate_code(ir: IR, provider: Provider, *, conversation_id: str) -> str:
+async def generate_code(ir: IR, provider: Provider) -> str:
     """Generate code for `ir` and validate it, with up to `MAX_RETRIES` retries.
 
     Raises ProviderError, or CodeRejected with the reason of the last attempt.
@@ -42,7 +42,7 @@ async def generate_code(ir: IR, provider: Provider, *, conversation_id: str) -> 
         for retries in range(MAX_RETRIES + 1):
             span.set_attribute("code.retries", retries)
             span.set_attribute("code.success", False)
-            code = await _write(ir, provider, rejected, conversation_id=conversation_id)
+            code = await _write(ir, provider, rejected)
             try:
                 validate_code(code, ir)
             except CodeRejected as error:
@@ -55,15 +55,9 @@ async def generate_code(ir: IR, provider: Provider, *, conversation_id: str) -> 
         raise rejected
 
 
-async def _write(
-    ir: IR, provider: Provider, rejected: CodeRejected | None, *, conversation_id: str
-) -> str:
+async def _write(ir: IR, provider: Provider, rejected: CodeRejected | None) -> str:
     specification = ir.model_dump() | ({"rejected": rejected.detail} if rejected else {})
-    request = Request(
-        system=_SYSTEM,
-        prompt=json.dumps(specification),
-        conversation_id=conversation_id,
-    )
+    request = Request(system=_SYSTEM, prompt=json.dumps(specification))
     async with provider.stream(request) as chunks:
         text = "".join([chunk async for chunk in chunks])
     fenced = _FENCED.match(text)

@@ -75,14 +75,13 @@ class IR(_Part):
     holes: list[Hole]
 
 
-async def generate_ir(prompt: str, provider: Provider, *, conversation_id: str) -> IR:
+async def generate_ir(prompt: str, provider: Provider) -> IR:
     """Generate the IR of `prompt`. Raises ProviderError, or IRRejected if it is not valid."""
     with traced("ir.generate", {"ir.provider": provider.name, "ir.model": provider.model}) as span:
         completion = await provider.complete(
             Request(
                 system=_SYSTEM,
                 prompt=prompt,
-                conversation_id=conversation_id,
                 output_schema=IR.model_json_schema(),
             )
         )

@@ -44,7 +44,7 @@ class AnthropicProvider(Provider):
 
     async def complete(self, request: Request) -> Completion:
         client = await self._connected()
-        with self._call(request) as call:
+        with self._call() as call:
             with _provider_errors():
                 message = await client.messages.create(**self._parameters(request))
                 completion = _completion(message)
@@ -54,7 +54,7 @@ class AnthropicProvider(Provider):
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[str]]:
         client = await self._connected()
-        with self._call(request) as call:
+        with self._call() as call:
             async with AsyncExitStack() as stack:
                 with _provider_errors():
                     stream = await stack.enter_async_context(

@@ -22,7 +22,6 @@ class Request:
 
     system: str
     prompt: str
-    conversation_id: str
     output_schema: dict[str, Any] | None = None
     """JSON schema of the response; None for free text."""
 
@@ -58,13 +57,8 @@ class Provider(ABC):
     async def aclose(self) -> None:  # noqa: B027 - optional
         """Close open connections. The provider cannot be used afterwards."""
 
-    def _call(self, request: Request) -> LLMCall:
-        return llm_call(
-            self.name,
-            self.model,
-            temperature=self.temperature,
-            conversation_id=request.conversation_id,
-        )
+    def _call(self) -> LLMCall:
+        return llm_call(self.name, self.model, temperature=self.temperature)
 
 
 def record(call: LLMCall, request: Request, completion: Completion) -> None:

@@ -29,14 +29,14 @@ class MockProvider(Provider):
     temperature = 0.0
 
     async def complete(self, request: Request) -> Completion:
-        with self._call(request) as call:
+        with self._call() as call:
             completion = self._answer(request)
             record(call, request, completion)
             return completion
 
     @asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[AsyncIterator[str]]:
-        with self._call(request) as call:
+        with self._call() as call:
             completion = self._answer(request)
 
             async def lines() -> AsyncIterator[str]:

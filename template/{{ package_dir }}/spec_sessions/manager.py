@@ -1,7 +1,7 @@
 """Create sessions: generate an IR and then code for a prompt, and store each step."""
 
 from ..generation import CodeRejected, IRRejected, generate_code, generate_ir
-from ..observability import traced
+from ..observability import span_attributes, traced
 from ..providers import Provider, ProviderError
 from .session import PromptSession, SessionStatus
 from .store import SessionStore
@@ -28,9 +28,10 @@ class PromptSessionManager:
             provider=self._provider.name,
             model=self._provider.model,
         )
-        await self._draft(session)
-        if session.status is SessionStatus.DRAFTED:
-            await self._write_code(session)
+        with span_attributes(user_id=user_id, conversation_id=session.id):
+            await self._draft(session)
+            if session.status is SessionStatus.DRAFTED:
+                await self._write_code(session)
         return session
 
     async def get(self, session_id: str) -> PromptSession | None:
@@ -43,14 +44,11 @@ class PromptSessionManager:
                 "session.id": session.id,
                 "session.source": session.source,
                 "session.prompt_length": len(session.prompt),
-                "user.id": session.user_id,
             },
         ) as span:
             failure: ProviderError | None = None
             try:
-                session.ir = await generate_ir(
-                    session.prompt, self._provider, conversation_id=session.id
-                )
+                session.ir = await generate_ir(session.prompt, self._provider)
             except IRRejected as error:
                 session.fail(error.detail)
             except ProviderError as error:
@@ -67,9 +65,7 @@ class PromptSessionManager:
         assert session.ir is not None
         failure: ProviderError | None = None
         try:
-            session.code = await generate_code(
-                session.ir, self._provider, conversation_id=session.id
-            )
+            session.code = await generate_code(session.ir, self._provider)
             session.status = SessionStatus.VALIDATED
         except CodeRejected as error:
             session.fail(error.detail)

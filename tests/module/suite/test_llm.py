@@ -3,10 +3,13 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from types import SimpleNamespace
+from typing import cast
 
 import pytest
-from observability import TokenUsage, get_tracer, llm_call
+from observability import TokenUsage, get_tracer, llm_call, traced
+from opentelemetry.sdk.trace import ReadableSpan
 
 from .conftest import FinishedSpans
 
@@ -50,53 +53,140 @@ def test_usage_of_each_sdk_is_converted(usage: object) -> None:
 def test_unsupported_usage_logs_one_warning(
     spans: FinishedSpans, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with llm_call("anthropic", "claude-sonnet-4-6") as call:
-        call.record_usage("many")
+    for _ in range(2):
+        with llm_call("anthropic", "claude-sonnet-4-6") as call:
+            call.record_usage({"words": 5})
 
-    [span] = spans()
-    assert "llm.input_tokens" not in (span.attributes or {})
-    assert [record.levelname for record in caplog.records] == ["WARNING"]
-
-
-def test_span_of_an_sdk_for_the_same_call_is_dropped(spans: FinishedSpans) -> None:
-    sdk = get_tracer("an.sdk")
-    with llm_call("anthropic", "claude-sonnet-4-6") as call:
-        with sdk.start_as_current_span("messages", attributes={"gen_ai.operation.name": "chat"}):
-            pass
-        call.record_usage(TokenUsage(input_tokens=1, output_tokens=1))
-
-    assert [span.name for span in spans()] == ["llm.call"]
+    for span in spans():
+        assert "llm.input_tokens" not in (span.attributes or {})
+    [record] = caplog.records
+    assert record.getMessage() == (
+        "No tokens and no cost for calls of claude-sonnet-4-6: unsupported usage object (dict)."
+    )
 
 
-def test_span_of_an_sdk_has_tokens_and_cost(spans: FinishedSpans) -> None:
-    pytest.importorskip("genai_prices", reason="requires genai-prices")
-    call: dict[str, str | int] = {
-        "gen_ai.provider.name": "anthropic",
-        "gen_ai.operation.name": "chat",
-        "gen_ai.request.model": "claude-sonnet-4-6",
-        "gen_ai.usage.input_tokens": 7_120,
-        "gen_ai.usage.output_tokens": 60,
-        "gen_ai.usage.cache_read.input_tokens": 5_000,
-        "gen_ai.usage.cache_write.input_tokens": 2_000,
-    }
-    tracer = get_tracer("an.sdk")
-    agent: dict[str, str | int] = {**call, "gen_ai.operation.name": "invoke_agent"}
-    # Both an instrumentation and the SDK that it wraps create a span.
-    with (
-        tracer.start_as_current_span("agent", attributes=agent),
-        tracer.start_as_current_span("chat", attributes=call),
-        tracer.start_as_current_span("messages", attributes=call),
-    ):
+MODEL = "claude-sonnet-4-6"
+# The usage of a call as an SDK's span has it. Per million tokens: 120 input at 3 dollars, 5,000 read
+# at 0.30, 2,000 written at 3.75, 60 output at 15.
+CALL: dict[str, str | int] = {
+    "gen_ai.provider.name": "anthropic",
+    "gen_ai.operation.name": "chat",
+    "gen_ai.request.model": MODEL,
+    "gen_ai.usage.input_tokens": 7_120,
+    "gen_ai.usage.output_tokens": 60,
+    "gen_ai.usage.cache_read.input_tokens": 5_000,
+    "gen_ai.usage.cache_write.input_tokens": 2_000,
+}
+COST = pytest.approx(0.01026)
+USAGE = TokenUsage(
+    input_tokens=7_120, output_tokens=60, cache_read_tokens=5_000, cache_write_tokens=2_000
+)
+
+
+def sdk_call(name: str = "messages", **attributes: str | int) -> None:
+    """Create the span of an SDK's call."""
+    given = {f"gen_ai.{each.replace('__', '.')}": value for each, value in attributes.items()}
+    with get_tracer("an.sdk").start_as_current_span(name, attributes={**CALL, **given}):
         pass
 
-    costs = {span.name: (span.attributes or {}).get("llm.cost_usd") for span in spans()}
-    assert costs == {
-        "agent": None,
-        "chat": None,
-        # Per million tokens: 120 input at 3 dollars, 5,000 read at 0.30, 2,000 written at 3.75,
-        # 60 output at 15.
-        "messages": pytest.approx(0.01026),
+
+def costs(spans: list[ReadableSpan]) -> dict[str, float | None]:
+    """The names of `spans` and their costs, or None if genai-prices is not installed."""
+    cost = {span.name: (span.attributes or {}).get("llm.cost_usd") for span in spans}
+    return cast(dict[str, float | None], cost)
+
+
+def test_span_of_an_sdk_is_merged_into_that_of_the_same_call(spans: FinishedSpans) -> None:
+    with llm_call("anthropic", MODEL) as call:
+        sdk_call(response__time_to_first_chunk=2)
+        call.record_usage(USAGE)
+
+    [span] = spans()
+    assert span.name == "llm.call"
+    assert (span.attributes or {})["gen_ai.response.time_to_first_chunk"] == 2
+
+
+def test_call_without_usage_has_that_of_the_span_of_the_sdk(spans: FinishedSpans) -> None:
+    pytest.importorskip("genai_prices", reason="requires genai-prices")
+    with llm_call("anthropic", MODEL):
+        sdk_call()
+
+    assert costs(spans()) == {"llm.call": COST}
+
+
+def test_other_calls_inside_an_open_call_have_a_span(spans: FinishedSpans) -> None:
+    pytest.importorskip("genai_prices", reason="requires genai-prices")
+    with llm_call("anthropic", MODEL) as call:
+        sdk_call("first", usage__output_tokens=0)
+        with traced("piece"):
+            sdk_call("other model", request__model="claude-haiku-4-5", usage__output_tokens=1)
+        sdk_call("last")
+        call.record_usage(USAGE)
+
+    haiku = 120 * 1 + 5_000 * 0.1 + 2_000 * 1.25 + 1 * 5
+    assert costs(spans()) == {
+        "llm.call": COST,
+        "first": pytest.approx(0.01026 - 60 * 15e-6),
+        "piece": None,
+        "other model": pytest.approx(haiku / 1e6),
     }
+
+
+def test_agent_inside_an_open_call_leaves_the_cost_to_its_own_calls(spans: FinishedSpans) -> None:
+    pytest.importorskip("genai_prices", reason="requires genai-prices")
+    agent = {"gen_ai.operation.name": "invoke_agent"}
+    with llm_call("anthropic", MODEL) as call:
+        with get_tracer("a.framework").start_as_current_span("agent", attributes=agent):
+            sdk_call("first")
+            sdk_call("second")
+        call.record_usage({"input_tokens": 14_240, "output_tokens": 120})
+
+    assert costs(spans()) == {"llm.call": None, "agent": None, "first": COST, "second": COST}
+    assert (spans()[0].attributes or {})["gen_ai.operation.name"] == "invoke_agent"
+
+
+def test_failed_attempt_is_the_span_of_the_failed_call(spans: FinishedSpans) -> None:
+    with suppress(ValueError), llm_call("anthropic", MODEL):
+        sdk_call("first")
+        with get_tracer("an.sdk").start_as_current_span("second", attributes=CALL):
+            raise ValueError
+
+    assert [span.name for span in spans()] == ["llm.call", "first"]
+
+
+def test_outermost_span_of_a_call_has_its_cost(spans: FinishedSpans) -> None:
+    pytest.importorskip("genai_prices", reason="requires genai-prices")
+    tracer = get_tracer("a.framework")
+    agent = {**CALL, "gen_ai.operation.name": "invoke_agent", "gen_ai.agent.name": "helper"}
+    with (
+        tracer.start_as_current_span("agent", attributes=agent),
+        tracer.start_as_current_span("chat", attributes=CALL),
+    ):
+        sdk_call(response__id=7)
+
+    assert costs(spans()) == {"agent": None, "chat": COST}
+    attributes = spans()[1].attributes or {}
+    assert (attributes["gen_ai.agent.name"], attributes["gen_ai.response.id"]) == ("helper", 7)
+
+
+def test_input_of_bedrock_includes_cached_tokens(spans: FinishedSpans) -> None:
+    scope = "opentelemetry.instrumentation.genai.bedrock"
+    with get_tracer(scope).start_as_current_span("chat", attributes=CALL):
+        pass
+
+    assert (spans()[0].attributes or {})["gen_ai.usage.input_tokens"] == 14_120
+
+
+def test_first_chunk_and_finish_reason_of_a_stream(spans: FinishedSpans) -> None:
+    with llm_call("openai", "gpt-4o-mini", agent_name="helper") as call:
+        call.record_first_chunk()
+        call.record_first_chunk()
+        call.record_usage(USAGE, finish_reason="length")
+
+    attributes = spans()[0].attributes or {}
+    assert 0 < cast(float, attributes["gen_ai.response.time_to_first_chunk"]) < 60
+    assert attributes["gen_ai.response.finish_reasons"] == ("length",)
+    assert attributes["gen_ai.agent.name"] == "helper"
 
 
 def test_call_in_a_generator_that_is_closed_early_logs_nothing(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from observability import TokenUsage
-from observability._pricing import cost_usd
+from observability._pricing import cost_usd, price_loader
 
 from .programs import run
 
@@ -35,6 +35,193 @@ pytestmark = pytest.mark.skipif(find_spec("genai_prices") is None, reason="requi
 )
 def test_cached_tokens_have_separate_prices(usage: TokenUsage, dollars: str) -> None:
     assert cost_usd("anthropic", "claude-sonnet-4-6", usage) == Decimal(dollars)
+
+
+OPENAI_CHAT = {"prompt_tokens": 1_000, "completion_tokens": 500, "total_tokens": 1_500}
+ANTHROPIC = {"input_tokens": 1_000, "output_tokens": 500}
+AUDIO = {"audio_tokens": 1_000}
+CACHED = {"input_tokens": 1_200, "output_tokens": 300}
+SONNET, MINI, FLASH = "claude-sonnet-4-6", "gpt-4o-mini", "gemini-2.5-flash"
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "usage", "dollars"),
+    [
+        # LiteLLM, and its proxy through OpenAI's SDK.
+        (
+            "openai",
+            SONNET,
+            {**OPENAI_CHAT, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 0},
+            0.0105,
+        ),
+        (
+            "anthropic",
+            f"anthropic/{SONNET}",
+            {
+                "prompt_tokens": 1_200,
+                "completion_tokens": 300,
+                "prompt_tokens_details": {
+                    "cached_tokens": 1_000,
+                    "cache_creation_token_details": {"ephemeral_1h_input_tokens": 40},
+                },
+                "cache_read_input_tokens": 1_000,
+                "cache_creation_input_tokens": 100,
+            },
+            (100 * 3 + 1_000 * 0.3 + 60 * 3.75 + 40 * 6 + 300 * 15) / 1e6,
+        ),
+        # LangChain.
+        ("openai", MINI, {**CACHED, "input_token_details": {"cache_read": 1_000}}, 0.000285),
+        (
+            "anthropic",
+            SONNET,
+            {
+                **CACHED,
+                "input_token_details": {
+                    "cache_read": 1_000,
+                    "cache_creation": 0,
+                    "ephemeral_5m_input_tokens": 60,
+                    "ephemeral_1h_input_tokens": 40,
+                },
+            },
+            (100 * 3 + 1_000 * 0.3 + 60 * 3.75 + 40 * 6 + 300 * 15) / 1e6,
+        ),
+        # pydantic-ai.
+        ("openai", MINI, {**CACHED, "cache_read_tokens": 1_000, "details": {}}, 0.000285),
+        # Anthropic.
+        (
+            "anthropic",
+            SONNET,
+            {
+                "input_tokens": 1_000,
+                "output_tokens": 100,
+                "server_tool_use": {"web_search_requests": 10},
+            },
+            0.1045,
+        ),
+        ("anthropic", SONNET, {**ANTHROPIC, "service_tier": "standard"}, 0.0105),
+        ("anthropic", SONNET, {**ANTHROPIC, "service_tier": "batch"}, 0.00525),
+        ("anthropic", SONNET, {**ANTHROPIC, "service_tier": "priority"}, None),
+        ("anthropic", SONNET, {**ANTHROPIC, "inference_geo": "us"}, 0.01155),
+        ("anthropic", "claude-opus-4-8", {**ANTHROPIC, "speed": "fast"}, 0.035),
+        # OpenAI: chat, responses, embeddings, audio, tiers, images.
+        ("openai", MINI, {**CACHED, "input_tokens_details": {"cached_tokens": 1_000}}, 0.000285),
+        ("openai", "text-embedding-3-small", {"prompt_tokens": 8, "total_tokens": 8}, 8 * 0.02e-6),
+        (
+            "openai",
+            "gpt-audio",
+            {
+                "prompt_tokens": 1_000,
+                "completion_tokens": 1_000,
+                "prompt_tokens_details": AUDIO,
+                "completion_tokens_details": AUDIO,
+            },
+            0.096,
+        ),
+        ("openai", "gpt-5", {**OPENAI_CHAT, "service_tier": "default"}, 0.00625),
+        ("openai", "gpt-5", {**OPENAI_CHAT, "service_tier": "priority"}, 0.0125),
+        ("openai", "gpt-5", {**OPENAI_CHAT, "service_tier": "flex"}, 0.003125),
+        (
+            "openai",
+            "gpt-image-1",
+            {
+                "input_tokens": 50,
+                "input_tokens_details": {"image_tokens": 40, "text_tokens": 10},
+                "output_tokens": 4_160,
+            },
+            (40 * 10 + 10 * 5 + 4_160 * 40) / 1e6,
+        ),
+        # Gemini: thinking and tool tokens, audio beside cached text, the names of its SDK.
+        (
+            "gcp.gemini",
+            FLASH,
+            {
+                "promptTokenCount": 1_200,
+                "candidatesTokenCount": 236,
+                "thoughtsTokenCount": 64,
+                "cachedContentTokenCount": 1_000,
+            },
+            (200 * 0.3 + 1_000 * 0.03 + 300 * 2.5) / 1e6,
+        ),
+        (
+            "gcp.gen_ai",
+            FLASH,
+            {
+                "prompt_token_count": 100,
+                "candidates_token_count": 10,
+                "tool_use_prompt_token_count": 50,
+            },
+            (150 * 0.3 + 10 * 2.5) / 1e6,
+        ),
+        (
+            "gcp.vertex_ai",
+            FLASH,
+            {
+                "promptTokenCount": 2_000,
+                "candidatesTokenCount": 10,
+                "cachedContentTokenCount": 1_000,
+                "promptTokensDetails": [
+                    {"modality": "AUDIO", "tokenCount": 500},
+                    {"modality": "TEXT", "tokenCount": 1_500},
+                ],
+                "cacheTokensDetails": [{"modality": "TEXT", "tokenCount": 1_000}],
+                "trafficType": "ON_DEMAND",
+            },
+            (500 * 1 + 500 * 0.3 + 1_000 * 0.03 + 10 * 2.5) / 1e6,
+        ),
+        # Bedrock, which is 10 % more expensive in a region and excludes cached tokens.
+        (
+            "aws.bedrock",
+            "us.anthropic.claude-sonnet-4-5-20250929-v1:0",
+            {
+                "inputTokens": 100,
+                "outputTokens": 300,
+                "cacheReadInputTokens": 1_000,
+                "cacheWriteInputTokens": 100,
+            },
+            1.1 * (100 * 3 + 1_000 * 0.3 + 100 * 3.75 + 300 * 15) / 1e6,
+        ),
+        # Others: Cohere's billed units, DeepSeek's cache, reasoning that xAI does not include.
+        (
+            "cohere",
+            "command-r-08-2024",
+            {
+                "billed_units": {"input_tokens": 1_000, "output_tokens": 100},
+                "tokens": {"input_tokens": 1_100, "output_tokens": 100},
+            },
+            (1_000 * 0.15 + 100 * 0.6) / 1e6,
+        ),
+        (
+            "x_ai",
+            "grok-4",
+            {
+                "prompt_tokens": 1_000,
+                "completion_tokens": 100,
+                "completion_tokens_details": {"reasoning_tokens": 50},
+            },
+            (1_000 * 3 + 150 * 15) / 1e6,
+        ),
+        # A model without a price, and one with prices for other usage only.
+        ("openai", "llama-3.1-8b", OPENAI_CHAT, None),
+        ("openai", "whisper-1", {"seconds": 30}, None),
+    ],
+)
+def test_raw_usage_has_its_price(
+    provider: str, model: str, usage: dict[str, object], dollars: float | None
+) -> None:
+    price_loader.start_loading()
+    price_loader.wait(60)
+
+    cost = cost_usd(provider, model, TokenUsage.of(usage, provider))
+
+    assert cost == dollars if dollars is None else float(cost or 0) == pytest.approx(dollars)
+
+
+@pytest.mark.parametrize(
+    "usage", [None, "many", {}, {"words": 3}, {"prompt_tokens": -1}, {"input_tokens": "5"}]
+)
+def test_usage_without_a_number_of_tokens_is_a_type_error(usage: object) -> None:
+    with pytest.raises(TypeError):
+        TokenUsage.of(usage)
 
 
 LOADING = """

@@ -1,11 +1,15 @@
 """`traced`, around blocks and around functions."""
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
-from observability import traced
+from observability import span_attributes, traced
 from opentelemetry import trace
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace import StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from .conftest import FinishedSpans
 
@@ -86,3 +90,68 @@ def test_generator_cannot_be_decorated() -> None:
 
     with pytest.raises(TypeError, match="traced cannot decorate the generator .*numbers"):
         traced("numbers")(numbers)
+
+
+def test_attributes_are_on_the_current_span_and_all_below(spans: FinishedSpans) -> None:
+    def work() -> None:
+        with traced("thread"):
+            pass
+
+    async def main() -> None:
+        with (
+            span_attributes({"app.tenant": "a"}, user_id="u-1", conversation_id="c-1"),
+            traced("call", {"gen_ai.conversation.id": "own"}),
+        ):
+            await asyncio.to_thread(work)
+        with traced("after"):
+            pass
+
+    with traced("request"):
+        asyncio.run(main())
+
+    shared = {"app.tenant": "a", "user.id": "u-1"}
+    assert {span.name: dict(span.attributes or {}) for span in spans()} == {
+        "request": {**shared, "gen_ai.conversation.id": "c-1"},
+        "call": {**shared, "gen_ai.conversation.id": "own"},
+        "thread": {**shared, "gen_ai.conversation.id": "c-1"},
+        "after": {},
+    }
+
+
+def test_attributes_of_nested_blocks_add_up_and_none_is_left_out(spans: FinishedSpans) -> None:
+    with span_attributes(user_id="u-1", tier="free"):
+        with span_attributes(user_id=None, tier="paid"), traced("inner"):
+            pass
+        with traced("outer"):
+            pass
+
+    assert {span.name: dict(span.attributes or {}) for span in spans()} == {
+        "inner": {"user.id": "u-1", "tier": "paid"},
+        "outer": {"user.id": "u-1", "tier": "free"},
+    }
+
+
+def test_attributes_are_not_sent_to_other_services(spans: FinishedSpans) -> None:
+    headers: dict[str, str] = {}
+    with traced("request"), span_attributes(user_id="u-1", conversation_id="c-1"):
+        CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()]).inject(
+            headers
+        )
+
+    assert headers.keys() == {"traceparent"}
+
+
+def test_attributes_end_with_a_generator_that_is_closed_in_another_task(
+    spans: FinishedSpans, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def parts() -> AsyncIterator[str]:
+        with span_attributes(user_id="u-1"):
+            yield "one"
+
+    async def main() -> None:
+        reader = parts()
+        await anext(reader)
+        await asyncio.create_task(reader.aclose())  # type: ignore[attr-defined]
+
+    asyncio.run(main())
+    assert not caplog.records
