@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hooks.cli import _COMMANDS
+
 from ..conftest import TEMPLATE, UV, Render, Workshop
 
 RENDERED = ("README.md", ".env.example", "docs/observability.md", "docs/runbooks.md")
@@ -48,6 +50,15 @@ def test_every_documented_command_exists(project: Path, workshop: Workshop) -> N
             program = [UV] if words[0] == "uv" else [UV, "tool", "run"]
             # Every program rejects an unknown option, even together with --help.
             workshop.run(project, *program, *words[1:], "--help")
+
+
+def test_readme_is_short_and_lists_each_command() -> None:
+    readme = (TEMPLATE / "README.md").read_text()
+
+    assert len(readme.splitlines()) <= 150
+    tools = readme.partition("## Tools")[2].partition("## ")[0]
+    rows = [line.split("|")[1] for line in tools.splitlines() if line.startswith("| `")]
+    assert set(re.findall(r"`(\w+)`", "".join(rows))) == _COMMANDS.keys() - {"demo", "release"}
 
 
 def test_every_link_within_the_documents_has_a_target(documents: list[Path]) -> None:
