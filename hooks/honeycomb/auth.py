@@ -135,7 +135,7 @@ def place_of(auth: Mapping[str, Any]) -> Place:
     return Place(printable(team), printable(environment or "Classic"))
 
 
-def permissions_for(definitions: Definitions) -> tuple[str, ...]:
+def permissions_for(definitions: Definitions, adds_recipients: bool) -> tuple[str, ...]:
     """The permissions that a key needs to create what is defined."""
     kinds = {definition.kind for definition in definitions.active()}
     names_recipients = any(
@@ -149,7 +149,7 @@ def permissions_for(definitions: Definitions) -> tuple[str, ...]:
         "slos": "SLO" in kinds,
         "triggers": True,
         "boards": True,
-        "recipients": names_recipients,
+        "recipients": names_recipients or adds_recipients,
     }
     return tuple(name for name, is_needed in needed.items() if is_needed)
 

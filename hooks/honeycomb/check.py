@@ -105,20 +105,11 @@ def _board_problems(board: Board, columns: Columns) -> Iterator[str]:
             if panel.position.x_coordinate + panel.position.width > _BOARD_WIDTH:
                 yield f"{place}: it extends beyond the {_BOARD_WIDTH} columns of a board"
     for (place, position), (other, its_position) in combinations(positions.items(), 2):
-        if _overlap(position, its_position):
+        if position.overlaps(its_position):
             yield f"{other}: it overlaps {place}"
     for (place, content), (other, its_content) in combinations(queries.items(), 2):
         if content == its_content:
             yield f"{other}: Honeycomb does not distinguish its query from that of {place}"
-
-
-def _overlap(one: Position, other: Position) -> bool:
-    return (
-        one.x_coordinate < other.x_coordinate + other.width
-        and other.x_coordinate < one.x_coordinate + one.width
-        and one.y_coordinate < other.y_coordinate + other.height
-        and other.y_coordinate < one.y_coordinate + one.height
-    )
 
 
 def _trigger_problems(trigger: Trigger, columns: Columns) -> Iterator[str]:

@@ -113,7 +113,7 @@ class HoneycombClient:
                 raise
 
     def create(self, path: str, body: Any, find: Callable[[], Any | None]) -> Any:
-        """Create an object once.
+        """Create an object once, or return the one that a concurrent run has created.
 
         If the response is lost, the object is looked up with `find` before a retry.
         """
@@ -121,6 +121,12 @@ class HoneycombClient:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return self._once("POST", path, body)
+            except HTTPError as rejected:
+                # It exists, or it was the last one that the plan allows.
+                created = find() if rejected.status in (403, 409) else None
+                if created is None:
+                    raise
+                return created
             except NoResponse as error:
                 if attempt == ATTEMPTS:
                     raise

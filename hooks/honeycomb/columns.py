@@ -1,9 +1,11 @@
 """Columns of the dataset and their types: declared in telemetry.yaml, by OpenTelemetry or Honeycomb."""
 
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,35 +18,16 @@ NUMBERS: Final = ("integer", "float", CALCULATED)
 # Types in telemetry.yaml, and in Honeycomb.
 _TYPES: Final = {"string": "string", "int": "integer", "double": "float", "boolean": "boolean"}
 _PYTHON_TYPES: Final = {"string": str, "int": int, "double": float, "boolean": bool}
-# Columns that Honeycomb or OpenTelemetry's conventions name, and that do not hold text.
-_KNOWN: Final = {
-    "client.port": "integer",
-    "db.operation.batch.size": "integer",
-    "db.response.returned_rows": "integer",
+# Columns that Honeycomb derives from a span, and that do not hold text.
+_DERIVED: Final = {
     "duration_ms": "float",
     "error": "boolean",
-    "faas.coldstart": "boolean",
-    "gen_ai.request.choice.count": "integer",
-    "gen_ai.request.frequency_penalty": "float",
-    "gen_ai.request.max_tokens": "integer",
-    "gen_ai.request.presence_penalty": "float",
-    "gen_ai.request.seed": "integer",
-    "gen_ai.request.stream": "boolean",
-    "gen_ai.request.temperature": "float",
-    "gen_ai.request.top_k": "float",
-    "gen_ai.request.top_p": "float",
-    "gen_ai.response.time_to_first_chunk": "float",
-    "http.request.body.size": "integer",
-    "http.request.resend_count": "integer",
-    "http.response.body.size": "integer",
-    "http.response.status_code": "integer",
-    "network.local.port": "integer",
-    "network.peer.port": "integer",
-    "server.port": "integer",
+    "meta.time_since_span_start_ms": "float",
     "span.num_events": "integer",
     "span.num_links": "integer",
     "status_code": "integer",
 }
+_CONVENTIONS: Final = Path(__file__).with_name("conventions.json")
 _KNOWN_TEXT: Final = re.compile(
     r"(http|url|server|client|network|error|exception|db|gen_ai|user|service|deployment|cloud|faas"
     r"|telemetry|trace|span|meta|library)\.[\w.]+|name|type|status_message|parent_name"
@@ -112,7 +95,7 @@ class Columns:
     def type_of(self, name: str) -> str | None:
         """The type of a column, or None if nothing declares it."""
         name = without_relation(name)
-        declared = self.declared.get(name) or _KNOWN.get(name)
+        declared = self.declared.get(name) or _known().get(name)
         if declared is None and _KNOWN_NUMBER.fullmatch(name):
             return "integer"
         if declared is None and _KNOWN_TEXT.fullmatch(name):
@@ -121,12 +104,20 @@ class Columns:
 
     def closest(self, name: str) -> str | None:
         """The declared column whose name is most similar to `name`."""
-        close = difflib.get_close_matches(name, [*self.declared, *_KNOWN, *_COMMON_TEXT], n=1)
+        close = difflib.get_close_matches(name, [*self.declared, *_known(), *_COMMON_TEXT], n=1)
         return close[0] if close else None
 
     def with_calculated(self, names: Iterable[str]) -> "Columns":
         """These columns and some that are calculated from them."""
         return Columns({**self.declared, **dict.fromkeys(names, CALCULATED)})
+
+
+@cache
+def _known() -> dict[str, str]:
+    """Columns of other types than text, by name: of Honeycomb and of the semantic conventions."""
+    conventions = json.loads(_CONVENTIONS.read_text(encoding="utf-8"))
+    types = ("integer", "float", "boolean")
+    return {name: type_ for type_ in types for name in conventions[type_]} | _DERIVED
 
 
 def without_relation(name: str) -> str:

@@ -3,8 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,9 +21,13 @@ FOLDERS: Final[Mapping[Kind, str]] = {
     "trigger": "triggers",
     "board": "boards",
 }
+SAVED_QUERIES: Final = "saved_queries.json"
+"""A list, since a saved query is short."""
 TAG: Final = "file"
 """Key of the tag by which an object of ours is recognised, even if it is renamed."""
 _MAX_TAG: Final = 128
+_PLAN_TAG: Final = {"key": "plan", "value": "free"}
+"""Marks the triggers that Honeycomb's Free plan is to have, which are at most two."""
 
 
 class InvalidDefinition(Exception):
@@ -44,11 +48,11 @@ class Definition:
     body: Mapping[str, Any]
     """In the form of the management API, except that references are names."""
     typed: Object
-    """The whole content of the file, also if the project's plan lacks a part of it."""
+    """The whole content of the file, also if Honeycomb's plan lacks a part of it."""
     tag: str
     """Value of the tag: order-intake/boards/overview."""
     needs_plan: str = ""
-    """The plan of Honeycomb that includes it, if the project's plan does not."""
+    """The plan of Honeycomb that includes it, if the team's plan does not."""
 
     @property
     def name(self) -> str:
@@ -58,7 +62,7 @@ class Definition:
 
     def queries(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Its queries, those of a board each with the title of its panel."""
-        if self.kind == "trigger":
+        if self.kind in ("trigger", "saved query"):
             yield "", self.body["query"]
         for title, panel in by_title(self.body.get("panels", ())).items():
             if panel["type"] == "query":
@@ -86,7 +90,7 @@ class Definitions:
         return [definition for definition in self.all if definition.kind == kind]
 
     def active(self) -> list[Definition]:
-        """The definitions that the project's plan includes."""
+        """The definitions that Honeycomb's plan includes."""
         return [definition for definition in self.all if not definition.needs_plan]
 
     def required_columns(self) -> dict[str, Definition]:
@@ -98,6 +102,27 @@ class Definitions:
                 named.setdefault(column, definition)
         return named
 
+    def on_plan(self, plan: str) -> "Definitions":
+        """These definitions, as far as a plan of Honeycomb includes them."""
+        if plan != "free":
+            return self
+        triggers = self.of("trigger")
+        chosen = {each.file for each in triggers if _PLAN_TAG in each.body.get("tags", ())}
+        # Files of releases up to 0.3.0 do not have the tag.
+        chosen = chosen or {each.file for each in triggers if not each.body.get("disabled")}
+        return replace(self, all=tuple(_on_free_plan(each, chosen) for each in self.all))
+
+    def with_descriptions(self, change: Callable[[str], str]) -> "Definitions":
+        """These definitions with changed descriptions."""
+
+        def changed(definition: Definition) -> Definition:
+            if "description" not in definition.body:
+                return definition
+            body = {**definition.body, "description": change(definition.body["description"])}
+            return replace(definition, body=body)
+
+        return replace(self, all=tuple(map(changed, self.all)))
+
     @property
     def columns(self) -> Columns:
         """The columns that the service sends, as far as they are declared."""
@@ -108,16 +133,16 @@ def load(folder: Path, service_name: str, plan: str) -> Definitions:
     """Read and validate the files in `folder`. Raises InvalidDefinition."""
     problems: list[str] = []
     definitions: list[Definition] = []
-    for kind, subfolder in FOLDERS.items():
-        for path in sorted((folder / subfolder).glob("*.json")):
-            file = f"{subfolder}/{path.name}"
-            try:
-                body = json.loads(path.read_text(encoding="utf-8"))
-                definitions.append(_definition(kind, file, body, service_name, plan))
-            except (ValueError, OSError) as error:
-                problems.append(f"honeycomb/{file} is not valid JSON: {error}.")
-            except InvalidForm as error:
-                problems += [f"honeycomb/{file}: {problem}." for problem in error.problems]
+    for kind, file, body in _contents(folder, problems):
+        try:
+            typed = parse_object(kind, body)
+        except InvalidForm as error:
+            problems += [f"honeycomb/{file}: {problem}." for problem in error.problems]
+            continue
+        identity = file
+        if kind == "saved query":
+            identity = f"{SAVED_QUERIES.removesuffix('.json')}/{body['name']}"
+        definitions.append(Definition(kind, file, body, typed, tag_of(service_name, identity)))
     problems += _invalid_references(definitions)
     try:
         attributes = read_registry(folder / "telemetry.yaml")
@@ -125,7 +150,41 @@ def load(folder: Path, service_name: str, plan: str) -> Definitions:
         problems.append(f"honeycomb/telemetry.yaml is not a valid registry: {error}.")
     if problems:
         raise InvalidDefinition(problems)
-    return Definitions(tuple(definitions), attributes)
+    return Definitions(tuple(definitions), attributes).on_plan(plan)
+
+
+def _contents(folder: Path, problems: list[str]) -> Iterator[tuple[Kind, str, Any]]:
+    """The JSON of each object, with its kind and file. Adds a sentence to `problems` if it is invalid."""
+    files: list[tuple[Kind, Path]] = [
+        (kind, path)
+        for kind, subfolder in FOLDERS.items()
+        for path in sorted((folder / subfolder).glob("*.json"))
+    ]
+    if (path := folder / SAVED_QUERIES).is_file():
+        files.append(("saved query", path))
+    for kind, path in files:
+        file = path.relative_to(folder).as_posix()
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, OSError) as error:
+            problems.append(f"honeycomb/{file} is not valid JSON: {error}.")
+            continue
+        if kind != "saved query":
+            yield kind, file, content
+        elif isinstance(content, list):
+            yield from ((kind, file, each) for each in content)
+        else:
+            problems.append(f"honeycomb/{file} should be a list.")
+
+
+def _on_free_plan(definition: Definition, triggers: set[str]) -> Definition:
+    kind, body = definition.kind, definition.body
+    if kind in ("SLO", "burn alert") or (kind == "trigger" and definition.file not in triggers):
+        return replace(definition, needs_plan="Pro")
+    if kind == "board":
+        panels = [panel for panel in body["panels"] if panel["type"] != "slo"]
+        return replace(definition, body={**body, "panels": panels})
+    return definition
 
 
 def tag_of(service_name: str, file: str) -> str:
@@ -150,18 +209,6 @@ def by_title(panels: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]
         number = sum(1 for other in titled if other == title or other.startswith(f"{title} #"))
         titled[f"{title} #{number + 1}" if number else title] = panel
     return titled
-
-
-def _definition(kind: Kind, file: str, body: Any, service_name: str, plan: str) -> Definition:
-    typed = parse_object(kind, body)
-    needs_plan = ""
-    if plan == "free" and (
-        kind in ("SLO", "burn alert") or (kind == "trigger" and body.get("disabled"))
-    ):
-        needs_plan = "Pro"
-    if kind == "board" and plan == "free":
-        body = {**body, "panels": [panel for panel in body["panels"] if panel["type"] != "slo"]}
-    return Definition(kind, file, body, typed, tag_of(service_name, file), needs_plan)
 
 
 def _invalid_references(definitions: list[Definition]) -> Iterator[str]:

@@ -10,10 +10,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .definitions import by_title
+from .record import user_tags, without_mark
 from .schema import DEFAULT_TIME_RANGE, Kind
 
 # Limits that Honeycomb may fill in if a query does not have one.
 _DEFAULT_LIMITS: Final = (100, 1000)
+ORDER: Final = "order of panels"
+_PANEL: Final = "panel "
+_PLACE: Final = ("x_coordinate", "y_coordinate", "width", "height")
 
 
 @dataclass(frozen=True)
@@ -25,13 +29,65 @@ class Difference:
     new: Any
 
 
-def differences(kind: Kind, live: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[Difference]:
-    """The fields in which the actual state `live` differs from the desired state `wanted`.
+def parts(
+    kind: Kind, live: Mapping[str, Any], wanted: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parts of an object, by name, in the actual state and in the desired one.
 
-    Both are in the form of the files: a query is included, other objects are named.
+    A part is a field, or a panel of a board. Both states are in the form of the files: a query is
+    included, other objects are named.
     """
-    form = _FORMS[kind]
-    return list(_compare("", form(live, wanted), form(wanted, wanted)))
+    old, new = _FORMS[kind](live, wanted), _FORMS[kind](wanted, wanted)
+    if kind == "board":
+        theirs, ours = panels_like(live, wanted), by_title(wanted.get("panels") or ())
+        order = [title for title in theirs if title in ours]
+        same_order = order == [title for title in ours if title in theirs]
+        new[ORDER] = list(ours)
+        old[ORDER] = list(ours) if same_order else order
+        old |= {_part(title): _panel(panel, ours.get(title, {})) for title, panel in theirs.items()}
+        new |= {_part(title): _panel(panel, panel) for title, panel in ours.items()}
+    return old, new
+
+
+def parts_alone(kind: Kind, live: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts of an object that no file defines."""
+    found = _FORMS[kind](live, {"query": {}})
+    panels = by_title(live.get("panels") or ())
+    return found | {_part(title): _panel(panel, {}) for title, panel in panels.items()}
+
+
+def panels_like(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The panels of a board by title. A renamed one has its title in the file, if there is one.
+
+    Honeycomb rejects two panels with the same query, so that of a renamed panel identifies it.
+    """
+    theirs, ours = by_title(live.get("panels") or ()), by_title(wanted.get("panels") or ())
+    missing = {title: panel for title, panel in ours.items() if title not in theirs}
+    titled: dict[str, Mapping[str, Any]] = {}
+    for title, panel in theirs.items():
+        same = (
+            name
+            for name, one in missing.items()
+            if title not in ours and panel["type"] == one["type"] == "query"
+            if same_query(panel["query_panel"]["query"], one["query_panel"]["query"])
+        )
+        name = next(same, title)
+        missing.pop(name, None)
+        titled[name] = panel
+    return titled
+
+
+def differences_of(part: str, old: Any, new: Any) -> Iterator[Difference]:
+    """The fields of a part that differ."""
+    if part.startswith(_PANEL) and (old is None or new is None):
+        # A whole panel would be too long to print.
+        yield Difference(part, old and "a panel", new and "a panel")
+    else:
+        yield from _compare(part, old, new)
+
+
+def _part(title: str) -> str:
+    return f"{_PANEL}{title!r}"
 
 
 def same_query(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
@@ -79,7 +135,7 @@ def _derived_column(body: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[
     return {
         "alias": body["alias"],
         "expression": body["expression"],
-        "description": body.get("description") or "",
+        "description": without_mark(body.get("description")),
     }
 
 
@@ -102,9 +158,9 @@ def _burn_alert(body: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str,
     )
     return {
         "alert_type": body["alert_type"],
-        "description": body.get("description") or "",
+        "description": without_mark(body.get("description")),
         **{name: body.get(name) for name in numbers},
-        "recipients": _recipients(body, wanted),
+        **_recipients(body, wanted),
     }
 
 
@@ -126,17 +182,21 @@ def _trigger(body: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, An
         "baseline_details": body.get("baseline_details") or None,
         "tags": _tags(body),
     }
-    # Fields that the file omits are managed in Honeycomb.
-    if "disabled" in wanted:
+    # A file can mute a trigger. It cannot unmute one: somebody muted it in Honeycomb.
+    if wanted.get("disabled"):
         form["disabled"] = bool(body.get("disabled"))
-    if wanted.get("recipients"):
-        form["recipients"] = _recipients(body, wanted)
-    return form
+    return form | _recipients(body, wanted)
+
+
+def _saved_query(body: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": body["name"],
+        "description": without_mark(body.get("description")),
+        "query": _query(body["query"], wanted["query"]),
+    }
 
 
 def _board(body: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    panels = by_title(body.get("panels") or ())
-    like = by_title(wanted.get("panels") or ())
     return {
         "name": body["name"],
         "description": body.get("description") or "",
@@ -144,8 +204,6 @@ def _board(body: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]
             f"{preset['column']} as {preset['alias']}"
             for preset in body.get("preset_filters") or ()
         ],
-        "panels": {title: _panel(panel, like.get(title, {})) for title, panel in panels.items()},
-        "order of panels": list(panels),
         "tags": _tags(body),
     }
 
@@ -153,7 +211,7 @@ def _board(body: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]
 def _panel(panel: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     form: dict[str, Any] = {"type": panel["type"]}
     # Honeycomb chooses a position or a size that the file omits.
-    place = wanted.get("position") or {}
+    place = (wanted.get("position") or {}) if wanted else _PLACE
     form["position"] = {name: (panel.get("position") or {}).get(name) or 0 for name in place}
     if panel["type"] == "text":
         form["text_panel"] = {"content": panel["text_panel"]["content"]}
@@ -183,10 +241,13 @@ def _chart(chart: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tags(body: Mapping[str, Any]) -> list[str]:
-    return sorted(f"{tag['key']}:{tag['value']}" for tag in body.get("tags") or ())
+    return sorted(f"{tag['key']}:{tag['value']}" for tag in user_tags(body))
 
 
-def _recipients(body: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]:
+def _recipients(body: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The recipients, if the file has any: otherwise they are managed in Honeycomb."""
+    if not wanted.get("recipients"):
+        return {}
     by_id = any("id" in recipient for recipient in wanted["recipients"])
     by_type = {one.get("type") for one in wanted["recipients"] if not one.get("target")}
     listed = []
@@ -196,7 +257,7 @@ def _recipients(body: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[str]
             listed.append(str(recipient.get("id")))
         else:
             listed.append(str(kind) if kind in by_type else f"{kind} {target}")
-    return sorted(listed)
+    return {"recipients": sorted(listed)}
 
 
 def _filled(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -221,8 +282,6 @@ def _compare(field: str, old: Any, new: Any) -> Iterator[Difference]:
 
 
 def _within(field: str, name: str) -> str:
-    if field == "panels":
-        return f"panel {name!r}"
     return f"{field}.{name}" if field else name
 
 
@@ -233,4 +292,5 @@ _FORMS: Final[Mapping[Kind, _Form]] = {
     "burn alert": _burn_alert,
     "trigger": _trigger,
     "board": _board,
+    "saved query": _saved_query,
 }

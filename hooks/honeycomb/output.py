@@ -17,6 +17,8 @@ _SIGNS: Final[dict[Action, tuple[str, str]]] = {
     "change": ("~", "yellow"),
     "delete": ("-", "red"),
     "unchanged": ("=", "dim"),
+    "kept": ("=", "yellow"),
+    "refused": ("!", "red"),
     "skipped": (".", "dim"),
     "orphaned": ("?", "yellow"),
 }
@@ -26,6 +28,8 @@ _COUNTED: Final[tuple[tuple[Action, str, str], ...]] = (
     ("change", "to change", "changed"),
     ("delete", "to delete", "deleted"),
     ("unchanged", "unchanged", "unchanged"),
+    ("kept", "kept as in Honeycomb", "kept as in Honeycomb"),
+    ("refused", "refused", "refused"),
     ("skipped", "skipped", "skipped"),
     ("orphaned", "orphaned", "orphaned"),
 )
@@ -54,6 +58,19 @@ class Printer:
                 if step.action != "unchanged":
                     _print_step(step)
         say(f"\n{summary(plan)}")
+        for note in plan.notes:
+            say(note)
+
+    def undecided(self, plan: Plan) -> None:
+        """Print the changes that the plan would replace."""
+        for step in plan.undecided:
+            _print_step(step)
+
+    def left_alone(self, plan: Plan) -> None:
+        """Print what apply does not touch, although it differs from the files."""
+        for step in plan.steps:
+            if step.action in ("kept", "refused"):
+                _print_step(step)
 
     def start(self, plan: Plan) -> None:
         """Announce the first step."""
@@ -107,7 +124,12 @@ def summary(plan: Plan, *, is_done: bool = False) -> str:
         for action, before, after in _COUNTED
     ]
     text = ", ".join(f"{count} {word}" for count, word in counts if count) or "nothing"
-    text = f"{text}." if plan.changes else f"Nothing to do: {text}."
+    text = f"{text}." if plan.changes or plan.undecided else f"Nothing to do: {text}."
+    if plan.undecided:
+        text += (
+            f" {len(plan.undecided)} would replace changes that people made in Honeycomb:"
+            " `apply --overwrite` does."
+        )
     if any(step.action == "orphaned" for step in plan.steps):
         text += " `apply --prune` deletes orphaned objects."
     return text
@@ -121,6 +143,8 @@ def step_as_json(step: Step) -> dict[str, Any]:
         "file": step.file or None,
         "note": step.note or None,
         "differences": [asdict(difference) for difference in step.differences],
+        "kept": [asdict(difference) for difference in step.kept],
+        "conflicts": [asdict(difference) for difference in step.conflicts],
     }
 
 
@@ -134,9 +158,14 @@ def _print_step(step: Step, problem: str = "") -> None:
     )
     if problem:
         say(Text(f"    {problem}", "red"))
-    elif step.action == "change":
+        return
+    if step.action == "change":
         for difference in step.differences:
             _print_difference(difference)
+    for difference in step.kept:
+        is_conflict = difference in step.conflicts
+        label = "changed in Honeycomb and in the file" if is_conflict else "changed in Honeycomb"
+        _print_difference(difference, f" ({label}; kept)")
 
 
 def _print_columns(steps: list[Step]) -> None:
@@ -145,9 +174,11 @@ def _print_columns(steps: list[Step]) -> None:
     say_wrapped(Text(f"{sign} {counted:18}", style), ", ".join(step.name for step in steps))
 
 
-def _print_difference(difference: Difference) -> None:
+def _print_difference(difference: Difference, remark: str = "") -> None:
     old, new = _short(difference.old), _short(difference.new)
-    if len(old) + len(new) < _MAX_LINE:
+    if remark:
+        say(f"    {difference.field}: {old}, in the file {new}{remark}")
+    elif len(old) + len(new) < _MAX_LINE:
         say(f"    {difference.field}: {old} -> {new}")
     else:
         say(f"    {difference.field}:\n      - {old}\n      + {new}")

@@ -14,6 +14,7 @@ from .schema import (
     Kind,
     Object,
     Query,
+    SavedQuery,
     Trigger,
 )
 
@@ -27,6 +28,7 @@ _MODELS: Final[Mapping[Kind, TypeAdapter[Object]]] = {
     ),
     "trigger": TypeAdapter(Trigger),
     "board": TypeAdapter(Board),
+    "saved query": TypeAdapter(SavedQuery),
 }
 _QUERY: Final = TypeAdapter(Query)
 

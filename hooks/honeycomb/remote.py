@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..terminal import printable
-from .client import HoneycombClient
+from .client import HoneycombClient, HTTPError
 from .definitions import TAG, Definitions, tag_of
+from .record import Record, marked_file, recorded
 from .schema import Kind
 
 
@@ -20,7 +21,11 @@ class RemoteObject:
     body: Mapping[str, Any]
     """As the API returns it, with queries in place of their ids, and names in place of ids of SLOs."""
     tag: str | None
-    """Value of our tag; None for an object that was created by hand."""
+    """Value of our tag; None for an object that was created by hand, and for a derived column."""
+
+    @property
+    def record(self) -> Record | None:
+        return recorded(self.kind, self.body)
 
     @property
     def name(self) -> str:
@@ -34,12 +39,15 @@ class RemoteState:
 
     dataset: Mapping[str, Any] | None
     """None if it does not exist yet."""
-    columns: frozenset[str] = frozenset()
+    columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """By name."""
     status_column: str = ""
     """The column that Honeycomb shows as the status of a request."""
     objects: tuple[RemoteObject, ...] = ()
     annotations: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Annotations of queries, which hold their names, by id."""
+    has_slos: bool = True
+    """False if the team's plan does not include SLOs."""
 
     @property
     def slug(self) -> str:
@@ -60,18 +68,24 @@ def read_remote(
     slos: list[Mapping[str, Any]] = []
     names: dict[str, str] = {}
     in_files = {definition.tag: definition.name for definition in definitions.of("SLO")}
-    columns: frozenset[str] = frozenset()
+    columns: dict[str, Mapping[str, Any]] = {}
     status_column = ""
+    has_slos = True
+    if not any(definition.needs_plan for definition in definitions.of("SLO")):
+        try:
+            slos = client.find(f"/1/slos/{slug or '__all__'}") or []
+        except HTTPError as rejected:
+            # Plans without SLOs reject the request.
+            if rejected.status != 403:
+                raise
+            has_slos = False
     if dataset:
-        columns = frozenset(column["key_name"] for column in client.get(f"/1/columns/{slug}"))
+        columns = {column["key_name"]: column for column in client.get(f"/1/columns/{slug}")}
         status_column = (
             (client.find(f"/1/dataset_definitions/{slug}") or {}).get("status") or {}
         ).get("name") or ""
         derived = client.get(f"/1/derived_columns/{slug}")
         objects += [RemoteObject("derived column", one["id"], one, None) for one in derived]
-        # Read only if defined: plans without SLOs reject the request.
-        if any(definition.kind == "SLO" for definition in definitions.active()):
-            slos = client.get(f"/1/slos/{slug}")
         for slo in slos:
             tag = _tag(slo, service_name)
             objects.append(RemoteObject("SLO", slo["id"], slo, tag))
@@ -84,13 +98,17 @@ def read_remote(
             if tag and not trigger.get("query"):
                 trigger = {**trigger, "query": queries.specification(trigger["query_id"])}
             objects.append(RemoteObject("trigger", trigger["id"], trigger, tag))
+        if definitions.of("saved query"):
+            objects += _saved_queries(queries, service_name)
     for board in client.get("/1/boards"):
         tag = _tag(board, service_name)
         panels = board.get("panels") or ()
         if tag:
             panels = [_panel(panel, queries, names) for panel in panels]
         objects.append(RemoteObject("board", board["id"], {**board, "panels": panels}, tag))
-    return RemoteState(dataset, columns, status_column, tuple(objects), queries.annotations)
+    return RemoteState(
+        dataset, columns, status_column, tuple(objects), queries.annotations, has_slos
+    )
 
 
 def dataset_of(client: HoneycombClient, service_name: str) -> Mapping[str, Any] | None:
@@ -139,7 +157,16 @@ def _burn_alerts(
         # The list omits recipients.
         alert = client.get(f"/1/burn_alerts/{slug}/{listed['id']}")
         body = {**alert, "slo": {"id": slo_id, "name": slo_name}}
-        yield RemoteObject("burn alert", listed["id"], body, None)
+        yield RemoteObject("burn alert", listed["id"], body, marked_file(alert))
+
+
+def _saved_queries(queries: "_Queries", service_name: str) -> Iterable[RemoteObject]:
+    for annotation in queries.annotations.values():
+        tag = marked_file(annotation)
+        if tag and tag.startswith(_prefix(service_name)):
+            query = queries.specification(annotation["query_id"])
+            body = {**annotation, "query": query}
+            yield RemoteObject("saved query", annotation["id"], body, tag)
 
 
 def _panel(
@@ -147,7 +174,8 @@ def _panel(
 ) -> Mapping[str, Any]:
     if panel["type"] == "slo":
         slo_id = panel["slo_panel"].get("slo_id")
-        return {**panel, "slo_panel": {"slo": {"name": slos.get(slo_id, f"(id {slo_id})")}}}
+        name = slos.get(slo_id, f"(id {slo_id})")
+        return {**panel, "slo_panel": {"slo_id": slo_id, "slo": {"name": name}}}
     if panel["type"] != "query":
         return panel
     query_panel = panel["query_panel"]
@@ -164,8 +192,11 @@ def _panel(
 
 def _tag(body: Mapping[str, Any], service_name: str) -> str | None:
     """The value of our tag on an object of this service."""
-    ours = tag_of(service_name, "x").removesuffix("x")
     for tag in body.get("tags") or ():
-        if tag["key"] == TAG and tag["value"].startswith(ours):
+        if tag["key"] == TAG and tag["value"].startswith(_prefix(service_name)):
             return str(tag["value"])
     return None
+
+
+def _prefix(service_name: str) -> str:
+    return tag_of(service_name, "x").removesuffix("x")

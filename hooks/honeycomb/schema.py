@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-Kind: TypeAlias = Literal["derived column", "SLO", "burn alert", "trigger", "board"]
+Kind: TypeAlias = Literal["derived column", "SLO", "burn alert", "trigger", "board", "saved query"]
 
 EXISTENCE_FILTERS: Final = ("exists", "does-not-exist")
 LIST_FILTERS: Final = ("in", "not-in")
@@ -37,9 +37,12 @@ class Tag(_Model):
     value: str = Field(pattern="^[a-z][a-z0-9/-]{1,127}$")
 
 
-# Honeycomb accepts ten; one is added to recognise the object.
-_Tags: TypeAlias = Annotated[list[Tag], Field(max_length=9)]
+# Honeycomb accepts ten; two are added, to recognise the object and its changes.
+_Tags: TypeAlias = Annotated[list[Tag], Field(max_length=8)]
 _Description: TypeAlias = Annotated[str, Field(max_length=1023)]
+# Honeycomb accepts 255 and 1,023 characters; the rest is for the record, which other objects have in a tag.
+_ShortDescription: TypeAlias = Annotated[str, Field(max_length=225)]
+_MarkedDescription: TypeAlias = Annotated[str, Field(max_length=740)]
 
 
 class Recipient(_Model):
@@ -131,7 +134,7 @@ class Query(_Model):
 class DerivedColumn(_Model):
     alias: str = Field(min_length=1, max_length=255)
     expression: str = Field(min_length=1, max_length=4095)
-    description: str = Field(default="", max_length=255)
+    description: _ShortDescription = ""
 
 
 class _SLI(_Model):
@@ -153,8 +156,8 @@ class _Named(_Model):
 
 class _BurnAlert(_Model):
     slo: _Named
-    description: _Description = ""
-    recipients: list[Recipient]
+    description: _MarkedDescription = ""
+    recipients: list[Recipient] = []
 
 
 class ExhaustionAlert(_BurnAlert):
@@ -194,6 +197,14 @@ class Position(_Model):
     y_coordinate: int = Field(default=0, ge=0)
     width: int = Field(default=0, ge=0)
     height: int = Field(default=0, ge=0)
+
+    def overlaps(self, other: Self) -> bool:
+        return (
+            self.x_coordinate < other.x_coordinate + other.width
+            and other.x_coordinate < self.x_coordinate + self.width
+            and self.y_coordinate < other.y_coordinate + other.height
+            and other.y_coordinate < self.y_coordinate + self.height
+        )
 
 
 class _Panel(_Model):
@@ -266,4 +277,12 @@ class Board(_Model):
     tags: _Tags = []
 
 
-Object: TypeAlias = DerivedColumn | SLO | ExhaustionAlert | BudgetRateAlert | Trigger | Board
+class SavedQuery(_Model):
+    name: str = Field(min_length=1, max_length=320)
+    description: _MarkedDescription
+    query: Query
+
+
+Object: TypeAlias = (
+    DerivedColumn | SLO | ExhaustionAlert | BudgetRateAlert | Trigger | Board | SavedQuery
+)

@@ -15,6 +15,8 @@ from typing import Any, Final
 
 import pytest
 
+from hooks.honeycomb.definitions import load
+
 from ..conftest import Render, Workshop
 
 Event = dict[str, Any]
@@ -254,3 +256,43 @@ def test_failed_connection_is_a_database_failure(dataset: Dataset) -> None:
     assert calculated(expression, event)
     assert not calculated(expression, event | {"exception.type": "sqlalchemy.exc.IntegrityError"})
     assert not calculated(expression, {"span.kind": "client", "exception.type": "OSError"})
+
+
+def test_columns_are_created_with_the_type_that_is_sent(dataset: Dataset) -> None:
+    columns = load(dataset.project / "honeycomb", "order-intake", "pro").columns
+    types = {str: "string", bool: "boolean", int: "integer", float: "float"}
+    for event in dataset.events:
+        for name, value in event.items():
+            expected = {types[type(value)]} | ({"float"} if type(value) is int else set())
+            assert columns.type_of(name) in expected, name
+
+
+def test_no_column_that_a_query_compares_or_aggregates_is_created_as_text(
+    dataset: Dataset,
+) -> None:
+    columns = load(dataset.project / "honeycomb", "order-intake", "pro").columns
+    used: set[str] = set()
+    expressions = [*dataset.expressions.values()]
+    for _, query in dataset.queries():
+        used |= {
+            calculation["column"]
+            for calculation in query["calculations"]
+            if "column" in calculation and calculation["op"] != "COUNT_DISTINCT"
+        }
+        used |= {
+            filter_["column"]
+            for filter_ in query.get("filters", ())
+            if filter_["op"] in (">", ">=", "<", "<=")
+            or isinstance(filter_.get("value"), bool | int | float)
+        }
+        expressions += [field["expression"] for field in query.get("calculated_fields", ())]
+    for expression in expressions:
+        used |= set(re.findall(r"\$([\w.]+)(?=[^\w.,]*[-+*/%<>] *[\d$])", expression))
+        used |= set(re.findall(r"[-+*/%<>]=? *\$([\w.]+)", expression))
+
+    assert {"duration_ms", "llm.cost_usd", "faas.coldstart"} <= used
+    own = {
+        *dataset.expressions,
+        *(f["name"] for _, q in dataset.queries() for f in q.get("calculated_fields", ())),
+    }
+    assert not {name for name in used - own if columns.type_of(name) in ("string", None)}

@@ -84,6 +84,8 @@ class FakeHoneycomb:
         """Requests to the API since the fault was set."""
         self.ingest_status = 200
         """Status of responses to OTLP over HTTP."""
+        self.before: Callable[[str, str], None] | None = None
+        """Called with method and path before a request to the API is executed."""
         self._lock = Lock()
         self._stack = ExitStack()
 
@@ -262,6 +264,7 @@ class FakeHoneycomb:
             "markers": lambda: store.make_marker(slug, body),
         }
         change: dict[str, Callable[[Body], Body]] = {
+            "columns": lambda known: store.change_column(slug, known, body),
             "derived_columns": lambda known: store.change_derived_column(slug, known, body),
             "query_annotations": lambda known: store.change_annotation(slug, known, body),
             "slos": lambda known: store.change_slo(slug, known, body),
@@ -325,6 +328,8 @@ def _handler(honeycomb: FakeHoneycomb) -> type[BaseHTTPRequestHandler]:
             if self.path == "/v1/traces":
                 self._take(content)
                 return
+            if honeycomb.before is not None:
+                honeycomb.before(self.command, self.path)
             honeycomb.requests += 1
             fault = honeycomb.fault
             if fault is None or not fault.hits(honeycomb.requests):

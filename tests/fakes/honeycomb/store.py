@@ -93,6 +93,10 @@ class Store:
         defaults = {"type": "string", "hidden": False, "description": "", "last_written": None}
         return self._keep(self.columns[slug], {**defaults, **body})
 
+    def change_column(self, slug: str, known: Body, body: Body) -> Body:
+        rules.column(body)
+        return self._change(known, {**known, **body})
+
     def change_definitions(self, slug: str, body: Body) -> Body:
         for name, definition in body.items():
             rules.only(definition, "name column_type")

@@ -1,0 +1,60 @@
+"""Recognition of the objects that earlier applies created."""
+
+from typing import Final
+
+from .definitions import Definition
+from .diff import parts_alone
+from .merge import was_applied
+from .remote import RemoteObject, RemoteState
+
+# Releases up to 0.3.0 did not mark burn alerts. Each of theirs names its runbook.
+_RUNBOOK: Final = "docs/runbooks.md#"
+
+
+def find_existing(definition: Definition, remote: RemoteState) -> RemoteObject | None:
+    """The object of a definition, or None if it does not exist.
+
+    Several carry its tag if one was copied in Honeycomb: the original still has the name, or most
+    parts of the last apply.
+    """
+    if definition.kind == "derived column":
+        columns = remote.of("derived column")
+        return next((one for one in columns if one.name == definition.name), None)
+    found = [one for one in remote.of(definition.kind) if one.tag == definition.tag]
+    if not found and definition.kind == "burn alert":
+        found = [one for one in remote.of("burn alert") if _is_former_alert(one, definition)]
+    return max(found, key=lambda one: (one.name == definition.name, _applied(one)), default=None)
+
+
+def is_as_applied(existing: RemoteObject) -> bool:
+    """Return True if nobody changed the object since the last apply."""
+    return existing.record is not None and _applied(existing) == len(
+        parts_alone(existing.kind, existing.body)
+    )
+
+
+def note_on_creation(definition: Definition, remote: RemoteState) -> str:
+    """A remark if there is an object of the same name that people created."""
+    for existing in remote.of(definition.kind):
+        if existing.tag is None and existing.name == definition.name:
+            return "in addition to a manually created one of the same name, which is kept"
+    return ""
+
+
+def _applied(existing: RemoteObject) -> int:
+    """The number of parts that are as they were applied."""
+    record = existing.record
+    if record is None:
+        return 0
+    live = parts_alone(existing.kind, existing.body)
+    return sum(1 for name, value in live.items() if was_applied(record, name, value))
+
+
+def _is_former_alert(existing: RemoteObject, definition: Definition) -> bool:
+    body, wanted = existing.body, definition.body
+    return (
+        existing.tag is None
+        and body["slo"]["name"] == wanted["slo"]["name"]
+        and body["alert_type"] == wanted["alert_type"]
+        and _RUNBOOK in str(body.get("description"))
+    )

@@ -1,0 +1,427 @@
+"""People who change Honeycomb while apply runs in CI: nothing of theirs is changed or deleted."""
+
+import json
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from hooks.honeycomb import apply as applying
+from hooks.honeycomb.record import Record, record_of
+
+from ..depth import in_depth
+from ..fakes.honeycomb import CONFIGURATION_KEY, FakeHoneycomb, Key
+from .conftest import FILES, QUERY, Commands, Folder
+from .test_apply import state, writes
+
+DATASET = "order-intake"
+
+
+@pytest.fixture(autouse=True)
+def _short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applying, "CONCURRENT_SECONDS", 0.01)
+
+
+def only(objects: dict[str, Any]) -> Any:
+    [found] = objects.values()
+    return found
+
+
+def board_of(honeycomb: FakeHoneycomb) -> Any:
+    return only(honeycomb.store.boards)
+
+
+def panel(honeycomb: FakeHoneycomb, name: str, **position: int) -> dict[str, Any]:
+    """A panel that somebody adds to a board."""
+    store = honeycomb.store
+    query = store.make_query(DATASET, {**QUERY, "breakdowns": ["service.version"]})
+    annotation = store.make_annotation(DATASET, {"name": name, "query_id": query["id"]})
+    ids = {"query_id": query["id"], "query_annotation_id": annotation["id"]}
+    return {"type": "query", "position": position, "query_panel": ids}
+
+
+def titles(honeycomb: FakeHoneycomb) -> list[str]:
+    """The panels of the only board."""
+    annotations = honeycomb.store.query_annotations[DATASET]
+    return [
+        annotations[one["query_panel"]["query_annotation_id"]]["name"]
+        if one["type"] == "query"
+        else one["type"]
+        for one in board_of(honeycomb)["panels"]
+    ]
+
+
+def change_file(folder: Folder, name: str, **fields: Any) -> None:
+    folder.write(name, {**FILES[name], **fields})
+
+
+def test_derived_column_of_another_expression_is_refused_with_its_users(
+    commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    store = honeycomb.store
+    store.take_span(DATASET, {"http.status_code": 200, "span.kind": "server", "error": True})
+    theirs = {"alias": "sli.succeeded", "expression": "$http.status_code < 400", "description": "x"}
+    store.make_derived_column(DATASET, theirs)
+
+    planned = commands.run("plan")
+    applied = commands.run("apply")
+
+    assert (planned.code, applied.code) == (1, 1)
+    assert "! derived column     sli.succeeded  derived_columns/succeeded.json" in planned.out
+    assert "rename it there, or rename ours in honeycomb/, or replace it with --over" in planned.out
+    assert planned.out.count("(it needs ") == 3
+    column = only(store.derived_columns[DATASET])
+    assert {name: column[name] for name in theirs} == theirs
+    assert not store.slos[DATASET]
+    assert not store.boards
+    assert len(store.triggers[DATASET]) == 1
+
+    assert commands.run("apply", "--overwrite").code == 0
+    assert column["expression"] == FILES["derived_columns/succeeded.json"]["expression"]
+    assert commands.run("plan").code == 0
+
+
+def test_derived_column_of_an_earlier_release_is_used_as_it_is(
+    commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    honeycomb.store.take_span(DATASET, {"span.kind": "server", "error": True})
+    former = {**FILES["derived_columns/succeeded.json"], "description": "Former text."}
+    honeycomb.store.make_derived_column(DATASET, former)
+
+    assert commands.run("apply").code == 0
+
+    assert only(honeycomb.store.derived_columns[DATASET])["description"] == "Former text."
+
+
+def test_mute_in_honeycomb_stays_although_the_file_says_disabled_false(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    change_file(folder, "triggers/errors.json", disabled=False)
+    assert commands.run("apply").code == 0
+    trigger = only(honeycomb.store.triggers[DATASET])
+    trigger["disabled"] = True
+
+    planned = commands.run("plan")
+    assert planned.code == 0
+    assert "= trigger            Errors  triggers/errors.json  (muted in Honeycomb)" in planned.out
+    change_file(folder, "triggers/errors.json", disabled=False, frequency=1800)
+    assert commands.run("apply").code == 0
+    assert (trigger["disabled"], trigger["frequency"]) == (True, 1800)
+
+    change_file(folder, "triggers/errors.json", disabled=True)
+    trigger["disabled"] = False
+    assert commands.run("apply").code == 0
+    assert trigger["disabled"]
+
+
+def test_panel_that_a_team_added_stays_and_is_moved_out_of_the_way(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    assert commands.run("apply").code == 0
+    board = board_of(honeycomb)
+    place = {"x_coordinate": 0, "y_coordinate": 40, "width": 6, "height": 4}
+    board["panels"].append(panel(honeycomb, "Theirs", **place))
+    planned = commands.run("plan")
+    assert planned.code == 0
+    assert "panel 'Theirs': a panel, in the file (none) (changed in Honeycomb; kept)" in planned.out
+
+    changed = deepcopy(FILES["boards/overview.json"])
+    changed["description"] = "All of it."
+    changed["panels"][3]["position"] = place
+    folder.write("boards/overview.json", changed)
+    assert commands.run("apply").code == 0
+
+    assert board["description"] == "All of it."
+    assert titles(honeycomb) == ["text", "slo", "Requests", "By success", "Theirs"]
+    assert [one["position"]["y_coordinate"] for one in board["panels"][3:]] == [40, 44]
+
+    listed = commands.run("plan", "--overwrite")
+    assert "panel 'Theirs': a panel -> (none)" in listed.out
+    assert commands.run("apply", "--overwrite").code == 0
+    assert "Theirs" not in titles(honeycomb)
+
+
+def test_panel_that_the_file_dropped_is_removed(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    assert commands.run("apply").code == 0
+    panels = FILES["boards/overview.json"]["panels"]
+    change_file(folder, "boards/overview.json", panels=panels[:2] + panels[3:])
+
+    planned = commands.run("plan")
+
+    assert "panel 'Requests': a panel -> (none)" in planned.out
+    assert commands.run("apply").code == 0
+    assert titles(honeycomb) == ["text", "slo", "By success"]
+
+
+def test_change_in_honeycomb_alone_stays(commands: Commands, honeycomb: FakeHoneycomb) -> None:
+    assert commands.run("apply").code == 0
+    trigger, board = only(honeycomb.store.triggers[DATASET]), board_of(honeycomb)
+    trigger["threshold"]["value"] = 50
+    del board["panels"][2]
+    for one in honeycomb.store.query_annotations[DATASET].values():
+        one["name"] = f"Our {one['name']}"
+
+    planned = commands.run("plan")
+
+    assert planned.code == 0
+    assert "threshold.value: 50, in the file 5 (changed in Honeycomb; kept)" in planned.out
+    assert "panel 'Requests': (none), in the file a panel" in planned.out
+    honeycomb.exchanges.clear()
+    assert commands.run("apply").code == 0
+    assert not writes(honeycomb)
+
+
+def test_change_on_both_sides_is_refused_and_the_rest_is_applied(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    assert commands.run("apply").code == 0
+    trigger = only(honeycomb.store.triggers[DATASET])
+    trigger["threshold"]["value"] = 50
+    change_file(
+        folder, "triggers/errors.json", threshold={"op": ">", "value": 9}, description="New."
+    )
+
+    for command in ("plan", "apply", "apply"):
+        result = commands.run(command)
+        assert result.code == 1
+        assert "threshold.value: 50, in the file 9 (changed in Honeycomb and in" in result.out
+        assert "`apply --overwrite` does." in result.out
+    assert (trigger["threshold"]["value"], trigger["description"]) == (50, "New.")
+    report = commands.run("apply", "--json").json
+    assert [one["name"] for one in report["undecided"]] == ["Errors"]
+
+    assert commands.run("apply", "--overwrite").code == 0
+    assert trigger["threshold"]["value"] == 9
+    assert commands.run("plan").code == 0
+
+
+@pytest.mark.parametrize(("answer", "value"), [("y", 9), ("n", 50)])
+def test_apply_asks_in_a_terminal(
+    answer: str,
+    value: int,
+    commands: Commands,
+    honeycomb: FakeHoneycomb,
+    folder: Folder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert commands.run("apply").code == 0
+    trigger = only(honeycomb.store.triggers[DATASET])
+    trigger["threshold"]["value"] = 50
+    board_of(honeycomb)["panels"].append(panel(honeycomb, "Theirs"))
+    change_file(folder, "triggers/errors.json", threshold={"op": ">", "value": 9})
+    answers = iter([answer])
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
+    monkeypatch.setattr("click.termui.visible_prompt_func", lambda _: next(answers))
+
+    applied = commands.run("apply")
+
+    assert applied.code == (0 if answer == "y" else 1)
+    assert trigger["threshold"]["value"] == value
+    assert "Theirs" in titles(honeycomb)
+
+
+def test_object_of_an_earlier_release_is_recorded_once(
+    commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    assert commands.run("apply").code == 0
+    trigger = only(honeycomb.store.triggers[DATASET])
+    trigger["tags"] = [tag for tag in trigger["tags"] if tag["key"] == "file"]
+    alert = only(honeycomb.store.burn_alerts[DATASET])
+    alert["description"] = "Runbook: docs/runbooks.md#high-error-rate"
+
+    planned = commands.run("plan")
+
+    assert "record of the last apply: (none) -> added" in planned.out
+    assert commands.run("apply").code == 1  # the description differs
+    assert commands.run("apply", "--overwrite").code == 0
+    assert commands.run("plan").code == 0
+    assert len(honeycomb.store.burn_alerts[DATASET]) == 1
+
+
+def test_burn_alert_that_somebody_created_on_our_slo_is_left_alone(
+    commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    assert commands.run("apply").code == 0
+    ours = only(honeycomb.store.burn_alerts[DATASET])
+    recipient = [{"id": only(honeycomb.store.recipients)["id"]}]
+    theirs = honeycomb.store.make_burn_alert(
+        DATASET,
+        {
+            "alert_type": "exhaustion_time",
+            "exhaustion_minutes": 60,
+            "slo": ours["slo"],
+            "recipients": recipient,
+        },
+    )
+    before = json.dumps(theirs)
+
+    assert commands.run("plan").code == 0
+    assert commands.run("apply", "--prune", "--overwrite").code == 0
+
+    assert json.dumps(theirs) == before
+
+
+def test_copy_with_our_tag_is_never_changed_or_deleted(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    assert commands.run("apply").code == 0
+    store = honeycomb.store
+    # Listed first.
+    [original] = store.boards
+    copy = {**deepcopy(store.boards[original]), "id": "copy", "name": "Copy of Overview"}
+    store.boards = {"copy": copy, original: store.boards[original]}
+    before = json.dumps(copy)
+    change_file(folder, "boards/overview.json", description="Changed.")
+
+    planned = commands.run("plan", "--prune")
+
+    assert "= board              Copy of Overview  (a copy, with the tag " in planned.out
+    assert commands.run("apply", "--prune", "--overwrite").code == 0
+    assert store.boards[original]["description"] == "Changed."
+    folder.remove("boards/overview.json")
+    assert commands.run("apply", "--prune", "--overwrite").code == 0
+    assert json.dumps(store.boards["copy"]) == before
+
+
+def test_orphan_that_people_changed_is_deleted_with_overwrite_only(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    assert commands.run("apply").code == 0
+    only(honeycomb.store.triggers[DATASET])["name"] = "Errors that matter"
+    folder.remove("triggers/errors.json")
+
+    refused = commands.run("apply", "--prune")
+
+    assert refused.code == 1
+    assert "it may have been changed in Honeycomb: --overwrite deletes it" in refused.out
+    assert honeycomb.store.triggers[DATASET]
+    assert commands.run("apply", "--prune", "--overwrite").code == 0
+    assert not honeycomb.store.triggers[DATASET]
+
+
+@pytest.mark.parametrize("path", ["boards", "triggers", "slos", "burn_alerts", "derived_columns"])
+def test_concurrent_applies_create_each_object_once(
+    path: str, commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    assert _during(path, 1, commands, honeycomb)
+
+
+@in_depth  # the same for each request of apply
+def test_concurrent_apply_at_each_request_creates_each_object_once(
+    commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    number = 1
+    while _during("", number, commands, honeycomb):
+        number += 1
+        honeycomb.store.__init__("pro")  # type: ignore[misc]
+    assert number > 20
+
+
+def _during(path: str, number: int, commands: Commands, honeycomb: FakeHoneycomb) -> bool:
+    """Run a whole apply before the request `number` of another that writes to `path`."""
+    met = 0
+    codes: list[int] = []
+
+    def run_another(method: str, requested: str) -> None:
+        nonlocal met
+        met += requested.startswith(f"/1/{path}") and (method != "GET" or not path)
+        if met == number and not codes:
+            honeycomb.before = None
+            codes.append(commands.run("apply").code)
+
+    honeycomb.before = run_another
+    first = commands.run("apply")
+    honeycomb.before = None
+    assert (first.code, codes in ([], [0])) == (0, True), (number, first.out)
+    created = state(honeycomb)
+    for kind in ("derived_columns", "slos", "burn_alerts", "triggers", "boards", "recipients"):
+        assert len(created[kind]) == 1, (number, kind)
+    assert len(created["query_annotations"]) == 2, number
+    planned = commands.run("plan")
+    assert (planned.code, "copy" in planned.out) == (0, False), (number, planned.out)
+    return bool(codes)
+
+
+def test_wrong_plan_answer_is_one_line_of_the_plan(folder: Folder) -> None:
+    with FakeHoneycomb(plan="free") as honeycomb:
+        commands = Commands(
+            folder.path,
+            HONEYCOMB_API_ENDPOINT=honeycomb.url,
+            HONEYCOMB_CONFIG_KEY=CONFIGURATION_KEY,
+        )
+        assert commands.run("apply").code == 0
+        planned = commands.run("plan")
+
+    assert planned.code == 0
+    assert planned.out.splitlines()[-1] == (
+        "honeycomb_plan is pro, but the plan of this team has no SLOs: applying what the Free plan"
+        " includes. Run `uvx copier update --defaults -r :current: --data honeycomb_plan=free`."
+    )
+    assert len(honeycomb.store.boards) == len(honeycomb.store.triggers[DATASET]) == 1
+
+
+def test_column_that_an_earlier_release_created_as_text_is_named(
+    commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    assert commands.run("apply").code == 0
+    columns = {one["key_name"]: one for one in honeycomb.store.columns[DATASET].values()}
+    columns["llm.cost_usd"]["type"] = "string"
+
+    planned = commands.run("plan")
+
+    assert planned.code == 0
+    assert "its type is string, but the service sends float; --overwrite changes" in planned.out
+    assert commands.run("apply", "--overwrite").code == 0
+    assert columns["llm.cost_usd"]["type"] == "float"
+
+
+def test_recipients_of_the_option_are_added_once_and_kept(
+    commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    silent = commands.run("apply")
+    assert silent.out.splitlines()[-1] == (
+        "Nobody will be notified: no trigger has a recipient. Add one:"
+        " apply --recipient email:on-call@example.com"
+    )
+    trigger = only(honeycomb.store.triggers[DATASET])
+
+    arguments = ("apply", "--recipient", "email:me@example.com", "--recipient", "slack:#alerts")
+    for _ in range(2):
+        applied = commands.run(*arguments)
+        assert applied.code == 0
+        assert "notified" not in applied.out
+        assert [one["target"] for one in trigger["recipients"]] == ["me@example.com", "#alerts"]
+    assert commands.run("plan").code == 0
+    # Its file has one.
+    alert = only(honeycomb.store.burn_alerts[DATASET])
+    assert [one["target"] for one in alert["recipients"]] == ["on-call@example.com"]
+
+
+@pytest.mark.parametrize("text", ["me@example.com", "email:", "carrier-pigeon:home"])
+def test_invalid_recipient_is_rejected(text: str, commands: Commands) -> None:
+    result = commands.run("apply", "--recipient", text)
+
+    assert result.code == 1
+    assert f"{text!r} is not a recipient, such as email:on-call@example.com" in result.err
+
+
+def test_recipients_need_their_permission(commands: Commands, honeycomb: FakeHoneycomb) -> None:
+    access = {"boards", "columns", "createDatasets", "slos", "triggers"}
+    honeycomb.keys[CONFIGURATION_KEY] = Key(access=frozenset(access))
+
+    result = commands.run("plan", "--recipient", "email:me@example.com")
+
+    assert "lacks permissions: Manage Recipients." in result.err
+
+
+def test_record_holds_each_part_and_fits_a_tag() -> None:
+    for count in (1, 12, 40, 62):
+        parts = {f"panel {number}": {"value": number} for number in range(count)}
+        text = record_of(parts)
+        assert len(text) <= 128
+        record = Record.parse(text)
+        assert all(record.holds(name, value) for name, value in parts.items())
+        assert not record.holds("panel 0", {"value": "other"})
+    assert not Record.parse("").holds("name", None)
