@@ -45,13 +45,16 @@ def app_calls(source: Source, subclasses: frozenset[str] = frozenset()) -> list[
 
 def all_app_calls(project: Project) -> list[AppCall]:
     """Return every call in the repository, including those that cannot be wired."""
-    subclasses = fastapi_subclasses(project)
-    needles = [b"FastAPI", *(name.encode() for name in subclasses)]
-    return [
-        call
-        for source in project.sources_containing(*needles)
-        for call in app_calls(source, subclasses)
-    ]
+    if "app_calls" not in project.results:
+        subclasses = fastapi_subclasses(project)
+        needles = [b"FastAPI", *(name.encode() for name in subclasses)]
+        project.results["app_calls"] = [
+            call
+            for source in project.sources_containing(*needles)
+            for call in app_calls(source, subclasses)
+        ]
+    found: list[AppCall] = project.results["app_calls"]
+    return found
 
 
 def fastapi_subclasses(project: Project) -> frozenset[str]:
@@ -66,6 +69,15 @@ def fastapi_subclasses(project: Project) -> frozenset[str]:
             and any(_is_fastapi(base.value, names, modules) for base in node.bases)
         }
     return frozenset(found)
+
+
+def is_module(path: Path, module: str) -> bool:
+    """Return True if `import module` may import the file `path`."""
+    parts = module.split(".")
+    stem = path.with_suffix("").parts
+    if stem[-1] == "__init__":
+        stem = stem[:-1]
+    return len(parts) <= len(stem) and list(stem[-len(parts) :]) == parts
 
 
 def imported_names(source: Source) -> Iterator[tuple[str, str, str]]:

@@ -58,6 +58,8 @@ def install_commands(project: Project, file: DependencyFile) -> list[str]:
         if file.path.suffix == ".in":
             return [f"pip-compile {file.path}"]
         return [f"pip install -r {file.path}"]
+    if file.kind == "pipfile":
+        return ["pipenv install"]
     if (folder / "poetry.lock").exists() or file.kind == "poetry":
         return ["poetry lock", "poetry install"]
     if (folder / "pdm.lock").exists():
@@ -70,9 +72,13 @@ def install_commands(project: Project, file: DependencyFile) -> list[str]:
 def _add(text: str, requirements: Sequence[str], file: DependencyFile) -> str:
     if file.kind == "requirements":
         return _add_lines(text, requirements, file.path)
+    if file.kind == "poetry" and file.is_optional:
+        raise EditRefused(
+            f"FastAPI is optional in {file.path}. Add these packages as optional, and to its extra:"
+        )
     edited = text
     for each in requirements:
-        if file.kind == "poetry":
+        if file.kind in ("poetry", "pipfile"):
             edited = _edit_table(edited, file, partial(_add_to_table, each))
         else:
             edited = _edit_array(edited, file, partial(_add_to_array, each))
@@ -88,7 +94,7 @@ def _removals(text: str, requirements: Sequence[str], file: DependencyFile) -> l
             re.sub(rf"(?m)^(?:{lines})\r?\n", "", text),
             re.sub(rf"\r?\n(?:{lines})(?=\r?\n|\Z)", "", text),
         ]
-    if file.kind == "poetry":
+    if file.kind in ("poetry", "pipfile"):
 
         def remove(packages: Table) -> None:
             for each in requirements:

@@ -16,6 +16,11 @@ from .project import Project
 from .source import EditRefused
 
 _FASTAPI = frozenset({"fastapi", "fastapi-slim"})
+# Extras and groups that repeat the packages of others, or are not those of the service.
+_ALL_EXTRAS = ("all", "full", "dev", "test", "tests", "testing", "docs", "lint")
+
+
+NO_FILE = "No supported dependency file was found. Install these packages:"
 
 
 @dataclass(frozen=True)
@@ -23,30 +28,41 @@ class DependencyFile:
     """A file that declares dependencies."""
 
     path: Path
-    kind: Literal["pyproject", "poetry", "requirements"]
+    kind: Literal["pyproject", "poetry", "pipfile", "requirements", "inline"]
     versions: Mapping[str, str]
     """The version specifier of each package, by normalized name."""
     table: tuple[str, ...] = ()
     """The keys of the list or table in pyproject.toml, such as `project`, `dependencies`."""
     python: str = ""
     """The version specifier of Python."""
+    is_optional: bool = False
+    """True if the table is an extra, or FastAPI is an optional dependency in Poetry's table."""
 
     @property
     def names(self) -> frozenset[str]:
         return frozenset(self.versions)
 
+    @property
+    def has_fastapi(self) -> bool:
+        return bool(self.names & _FASTAPI)
 
-def find_dependency_file(project: Project, server: Path) -> DependencyFile:
-    """Return the dependency file nearest to the server. Raises EditRefused if there is none."""
-    found = [each for each in (_read(project, name) for name in project.files) if each]
-    installed = _installed_in_containers(project)
+
+def find_dependency_file(
+    project: Project, server: Path, *, prefer_installed: bool = True
+) -> DependencyFile:
+    """Return the dependency file nearest to the server: with `prefer_installed`, one that a container
+    installs. Raises EditRefused if there is none."""
+    found = [
+        each for each in (read_dependency_file(project, name) for name in project.files) if each
+    ]
+    installed = _installed_in_containers(project) if prefer_installed else set()
 
     def rank(each: DependencyFile) -> tuple[int, ...]:
         folder = each.path.parent
         is_above = server.is_relative_to(folder)
         return (
             int(is_above),
-            int(bool(each.names & _FASTAPI)),
+            int(each.has_fastapi),
             int(each.path in installed),
             len(folder.parts) if is_above else 0,
             int(each.kind != "requirements"),
@@ -55,35 +71,61 @@ def find_dependency_file(project: Project, server: Path) -> DependencyFile:
         )
 
     if not found:
-        raise EditRefused("No supported dependency file was found. Install these packages:")
+        raise EditRefused(NO_FILE)
     return max(found, key=rank)
+
+
+def inline_dependencies(path: Path, packages: Sequence[str]) -> DependencyFile:
+    """Return the packages that a command in the file `path` installs."""
+    return DependencyFile(path, "inline", _versions(packages))
 
 
 def newest_version(project: Project, file: DependencyFile, package: str) -> Version | None:
     """Return the newest version that can be installed, or None if it is not limited."""
-    return locked_version(project, file, package) or newest_in(file.versions.get(package, ""))
+    declared = newest_in(file.versions.get(package, ""))
+    if file.kind == "inline":
+        return declared
+    if file.kind == "requirements" and declared is not None:
+        # A lock file beside it does not apply to a file that pins its packages.
+        return declared
+    return locked_version(project, file, package) or declared
 
 
 def locked_version(project: Project, file: DependencyFile, package: str) -> Version | None:
-    """Return the version in the nearest lock file."""
-    for folder in (file.path.parent, *file.path.parent.parents):
-        for lock in ("uv.lock", "poetry.lock", "pdm.lock"):
-            path = project.root / folder / lock
-            if path.exists():
-                match = re.search(
-                    rf'^name = "{package}"\nversion = "([^"]+)"', path.read_text(), re.MULTILINE
-                )
-                if match:
-                    return Version(match[1])
+    """Return the version in the nearest lock file, which may be above the project."""
     if file.path.suffix == ".in":
-        compiled = project.root / file.path.with_suffix(".txt")
-        if compiled.exists():
-            match = re.search(
-                rf"^{package}==([\w.]+)", compiled.read_text(), re.MULTILINE | re.IGNORECASE
-            )
-            if match:
+        compiled = file.path.with_suffix(".txt")
+        if (project.root / compiled).exists():
+            text = project.text(compiled)
+            if match := re.search(rf"(?mi)^{package}==([\w.]+)", text):
                 return Version(match[1])
+    for path in lock_files(project, file.path.parent):
+        text = project.text(path)
+        if path.name == "Pipfile.lock":
+            match = re.search(rf'"{package}": \{{[^}}]*?"version": "==([^"]+)"', text)
+        else:
+            match = re.search(rf'(?m)^name = "{package}"\r?\nversion = "([^"]+)"', text)
+        if match:
+            return Version(match[1])
     return None
+
+
+def locked_names(project: Project, file: DependencyFile) -> frozenset[str]:
+    """Return the packages in the nearest lock file."""
+    for path in lock_files(project, file.path.parent):
+        if path.name != "Pipfile.lock":
+            return frozenset(re.findall(r'(?m)^name = "([^"]+)"\r?$', project.text(path)))
+    return frozenset()
+
+
+def lock_files(project: Project, folder: Path) -> list[Path]:
+    """Return the lock files in `folder` and above, up to the repository's, the nearest first."""
+    return [
+        path
+        for each in (folder, *project.above(folder))
+        for name in ("uv.lock", "poetry.lock", "pdm.lock", "Pipfile.lock")
+        if (project.root / (path := each / name)).exists()
+    ]
 
 
 def newest_in(specifier: str) -> Version | None:
@@ -135,7 +177,10 @@ def _specifiers(text: str) -> SpecifierSet:
         return SpecifierSet()
 
 
-def _read(project: Project, name: Path) -> DependencyFile | None:
+def read_dependency_file(project: Project, name: Path) -> DependencyFile | None:
+    """Return the packages that the file `name` declares, or None if it declares none."""
+    if name.name == "Pipfile":
+        return _read_pipfile(project, name)
     if name.name == "pyproject.toml":
         try:
             data = tomllib.loads(project.content(name).decode())
@@ -157,20 +202,56 @@ def _read_pyproject(name: Path, data: dict[str, Any]) -> DependencyFile | None:
         DependencyFile(name, "pyproject", _versions(items), table) for table, items in _lists(data)
     ]
     # The first list that contains FastAPI, else the project's dependencies.
-    file = next((each for each in files if each.names & _FASTAPI), None)
+    with_fastapi = [each for each in files if each.has_fastapi]
+    file = next(iter(sorted(with_fastapi, key=lambda each: each.table[-1] in _ALL_EXTRAS)), None)
     if file is None and files and files[0].table == ("project", "dependencies"):
         file = files[0]
     if file is not None:
         return replace(file, python=str(data.get("project", {}).get("requires-python", "")))
-    poetry = data.get("tool", {}).get("poetry", {}).get("dependencies")
-    if isinstance(poetry, dict):
-        versions: dict[str, str] = {}
-        for package, entry in poetry.items():
-            version = entry.get("version", "") if isinstance(entry, dict) else entry
-            versions[canonicalize_name(package)] = str(version)
-        table = ("tool", "poetry", "dependencies")
-        return DependencyFile(name, "poetry", versions, table, versions.get("python", ""))
-    return None
+    return _read_poetry(name, data.get("tool", {}).get("poetry", {}))
+
+
+def _read_poetry(name: Path, poetry: dict[str, Any]) -> DependencyFile | None:
+    """Return Poetry's table that contains FastAPI, else that of the dependencies."""
+    tables: dict[tuple[str, ...], Any] = {("dependencies",): poetry.get("dependencies")}
+    for group, entry in poetry.get("group", {}).items():
+        tables["group", group, "dependencies"] = entry.get("dependencies")
+    python = str((poetry.get("dependencies") or {}).get("python", ""))
+    files = [
+        DependencyFile(
+            name,
+            "poetry",
+            _poetry_versions(packages),
+            ("tool", "poetry", *keys),
+            python,
+            any(
+                isinstance(packages.get(each), dict) and packages[each].get("optional")
+                for each in _FASTAPI
+            ),
+        )
+        for keys, packages in tables.items()
+        if isinstance(packages, dict)
+    ]
+    return next((each for each in files if each.has_fastapi), files[0] if files else None)
+
+
+def _read_pipfile(project: Project, name: Path) -> DependencyFile | None:
+    try:
+        packages = tomllib.loads(project.text(name)).get("packages")
+    except tomllib.TOMLDecodeError:
+        return None
+    if not isinstance(packages, dict):
+        return None
+    return DependencyFile(name, "pipfile", _poetry_versions(packages), ("packages",))
+
+
+def _poetry_versions(packages: dict[str, Any]) -> dict[str, str]:
+    return {
+        canonicalize_name(package): str(
+            entry.get("version", "") if isinstance(entry, dict) else entry
+        )
+        for package, entry in packages.items()
+    }
 
 
 def _lists(data: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], list[object]]]:

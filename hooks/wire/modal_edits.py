@@ -6,14 +6,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import libcst as cst
-import libcst.matchers as m
 
-from .app_calls import AppCall, all_app_calls, enclosing, imported_names
-from .imports import module_reached_by
-from .modal_functions import ModalFunction, modal_functions, serves
-from .modal_image import add_argument, add_module, add_packages, keyword_argument
+from .app_calls import AppCall, all_app_calls, imported_names
+from .dependency_file import inline_dependencies
+from .modal_functions import ModalFunction, decorator, modal_functions, serves
+from .modal_image import (
+    Requirements,
+    add_argument,
+    add_module,
+    add_packages,
+    keyword_argument,
+)
 from .plan import Step
 from .project import Project
+from .routes.container import Place
+from .routes.find import Route
+from .routes.modal import HOME, image_calls, modal_container
+from .routes.shell import Start
+from .shipping import imports
 from .source import EditRefused, Insertion, Source
 
 EXAMPLE = """\
@@ -32,80 +42,106 @@ def serve():
 
 @dataclass
 class ModalEdits:
-    """The edited content of one file, and steps left to the user."""
+    """The edited files, and steps left to the user."""
 
-    path: Path
-    content: bytes
-    package: str
-    """The top-level package that contains the module."""
-    added: dict[str, None] = field(default_factory=dict)
-    """Descriptions of the added parts, in order."""
+    project: Project
+    """The repository with the edits so far."""
+    contents: dict[Path, bytes] = field(default_factory=dict)
+    added: dict[Path, list[str]] = field(default_factory=dict)
+    """Descriptions of the parts added to each file, in order."""
     todo: list[Step] = field(default_factory=list)
+    wired: list[Path] = field(default_factory=list)
+    """The files whose functions serve the application."""
+
+    def insert(self, path: Path, insertions: Sequence[Insertion], part: str) -> None:
+        content = self.project.source(path).with_insertions(insertions)
+        self.project = self.project.having(path, content)
+        self.contents[path] = content
+        parts = self.added.setdefault(path, [])
+        if part not in parts:
+            parts.append(part)
 
 
 def secret_argument(project: Project) -> str:
     return f'secrets=[modal.Secret.from_name("{project.secret}")]'
 
 
-def wire_modal_file(
-    project: Project, path: Path, app: AppCall, requirements: Sequence[str]
+def wire_modal(
+    project: Project, app: AppCall, module: str, requirements: Requirements
 ) -> ModalEdits:
-    """Return a file with the edits of each function in it that serves `app`."""
-    edits = ModalEdits(path, project.source(path).content, _package(project, app))
-    index = 0
-    while True:
-        # Each function is edited in the result of the edits before.
-        functions = [each for each in modal_functions(project) if each.path == path]
-        if index >= len(functions):
-            return edits
-        function = functions[index]
-        index += 1
-        if not serves(project, function, _current(project, app)):
-            continue
-        _wire_function(project, function, requirements, edits)
-        project = project.having(path, edits.content)
+    """Return the edits of each function that serves `app`, whose file imports the package `module`."""
+    edits = ModalEdits(project)
+    for path in dict.fromkeys(each.path for each in modal_functions(project)):
+        index = 0
+        while True:
+            # Each function is edited in the result of the edits before.
+            functions = [each for each in modal_functions(edits.project) if each.path == path]
+            if index >= len(functions):
+                break
+            if serves(edits.project, functions[index], _current(edits.project, app)):
+                edits.wired.append(path)
+                _wire_function(functions[index], app, module, requirements, edits)
+            index += 1
+    return edits
 
 
-def unwire_modal_file(
-    project: Project, path: Path, app: AppCall, requirements: Sequence[str]
-) -> bytes | None:
-    """Return the file without the edits of `wire_modal_file`, or None if it has none."""
-    source = project.source(path)
-    secret = rf"[\w.]+\.from_name\(\"{re.escape(project.secret)}\"\)"
-    keyword = rf"secrets=\[{secret}\]"
-    packages = "|".join(re.escape(f'"{each}"') for each in requirements) or "(?!)"
-    package = re.escape(f'"{_package(project, app)}"')
+def unwire_modal(
+    project: Project, app: AppCall, module: str, requirements: Requirements
+) -> dict[Path, bytes]:
+    """Return the files without the edits of `wire_modal`."""
+    contents: dict[Path, bytes] = {}
+    for path in project.containing(b"modal"):
+        source = project.source(path)
+        packages = requirements(
+            inline_dependencies(path, re.findall(r"[\"']([^\"'\n]+)[\"']", source.text))
+        )
+        for text in _candidates(
+            source.text, project.secret, packages, project.module.split(".")[0]
+        ):
+            bom = source.content[: len(source.content) - len(source.text.encode(source.encoding))]
+            content = bom + text.encode(source.encoding)
+            try:
+                again = wire_modal(project.having(path, content), app, module, requirements)
+            except EditRefused:
+                continue
+            if again.contents.get(path) == source.content:
+                contents[path] = content
+                project = project.having(path, content)
+                break
+    return contents
+
+
+def _candidates(text: str, secret: str, packages: Sequence[str], package: str) -> list[str]:
+    """Return the texts that the file may have had before it was wired, the shortest first."""
+    named = rf"[\w.]+\.from_name\(\"{re.escape(secret)}\"\)"
+    keyword = rf"secrets=\[{named}\]"
+    each = "|".join(re.escape(f'"{package}"') for package in packages) or "(?!)"
+    list_patterns = [
+        (rf"(?m)^[ \t]*(?:{each}),\r?\n", ""),
+        (rf",\s*(?:{each})", ""),
+        (rf"(?:{each}), ", ""),
+        (each, ""),
+    ]
     removals = [
         [
-            (rf"(?m)^[ \t]*(?:{keyword}|{secret}),\r?\n", ""),
-            (rf"(?:{keyword}|{secret}), ", ""),
+            (rf"(?m)^[ \t]*(?:{keyword}|{named}),\r?\n", ""),
+            (rf"(?:{keyword}|{named}), ", ""),
             (rf", ?{keyword}| {keyword}", ""),
-            (rf"\[\*\((.*?)\), {secret}\]", r"\1"),
-            (rf"{keyword}|{secret}", ""),
+            (rf"\[\*\((.*?)\), {named}\]", r"\1"),
+            (rf"{keyword}|{named}", ""),
         ],
-        [(rf"(?m)^[ \t]*(?:{packages}),\r?\n", ""), (rf"(?:{packages}), ", ""), (packages, "")],
-        [(rf"{package}, ", "")],
+        [*list_patterns, (rf"\[(?:(?:{each}), )+\*(\w+)\]", r"\1")],
+        [(rf'"{re.escape(package)}", ', "")],
     ]
-    # Every combination of removals is a candidate; the right one is wired to the same file again.
-    texts = {source.text}
+    texts = {text}
     for patterns in removals:
-        for text in list(texts):
-            texts |= {re.sub(pattern, less, text) for pattern, less in patterns}
-    bom = source.content[: len(source.content) - len(source.text.encode(source.encoding))]
-    for text in sorted(texts - {source.text}, key=len):
-        content = bom + text.encode(source.encoding)
-        try:
-            again = wire_modal_file(project.having(path, content), path, app, requirements)
-        except EditRefused:
-            continue
-        if again.content == source.content:
-            return content
-    return None
-
-
-def _package(project: Project, app: AppCall) -> str:
-    """Return the top-level package that the application imports the module from."""
-    return module_reached_by(project, project.source(app.path)).split(".")[0]
+        for before in list(texts):
+            texts |= {re.sub(pattern, less, before) for pattern, less in patterns}
+    for before in list(texts):
+        for pattern, less in list_patterns[:3]:
+            before = re.sub(pattern, less, before)
+        texts.add(before)
+    return sorted(texts - {text}, key=len)
 
 
 def _current(project: Project, app: AppCall) -> AppCall:
@@ -118,59 +154,67 @@ def _current(project: Project, app: AppCall) -> AppCall:
 
 
 def _wire_function(
-    project: Project, function: ModalFunction, requirements: Sequence[str], edits: ModalEdits
+    function: ModalFunction,
+    app: AppCall,
+    module: str,
+    requirements: Requirements,
+    edits: ModalEdits,
 ) -> None:
-    source = project.source(function.path)
-    call = _decorator(source, function.node)
-    place = f"{function.path}:{source.line(function.node.name)}"
-    if call is None:
-        edits.todo.append(
-            Step(
-                f"{place} serves the application but cannot be edited. Add the secret to it:",
-                secret_argument(project),
-            )
-        )
-        return
-    insertions: list[Insertion] = []
+    project, path, name = edits.project, function.path, function.node.name.value
+    place = f"{path}:{project.source(path).line(function.node.name)}"
 
-    def attempt(part: str, add: Callable[[], list[Insertion]]) -> None:
+    def attempt(part: str, add: Callable[[cst.Call], tuple[Path, list[Insertion]] | None]) -> None:
+        # Found again, because the part before may have changed the file.
+        call = decorator(edits.project.source(path), _function(edits.project, path, name).node)
+        if call is None:
+            return
         try:
-            added = add()
+            added = add(call)
+            if added and added[1]:
+                edits.insert(*added, part)
         except EditRefused as refused:
             edits.todo.append(Step(str(refused), refused.snippet))
-            return
-        if added:
-            insertions.extend(added)
-            edits.added[part] = None
 
-    def module() -> list[Insertion]:
-        added, steps = add_module(project, source, call, edits.package, place)
-        edits.todo += steps
-        return added
+    if decorator(project.source(path), function.node) is None:
+        text = f"{place} serves the application but cannot be edited. Add the secret to it:"
+        edits.todo.append(Step(text, secret_argument(project)))
+        return
+    attempt(
+        f"secret {project.secret}",
+        lambda call: (path, _add_secret(edits.project, edits.project.source(path), call, place)),
+    )
+    attempt(
+        "packages",
+        lambda call: add_packages(
+            image_calls(edits.project, edits.project.source(path), call), requirements, place
+        ),
+    )
+    attempt(
+        "the module", lambda call: _add_module(edits.project, path, name, call, app, module, place)
+    )
 
-    attempt(f"secret {project.secret}", lambda: _add_secret(project, source, call, place))
-    attempt("packages", lambda: add_packages(source, call, requirements, place))
-    attempt("the module", module)
-    if insertions:
-        edits.content = source.with_insertions(insertions)
+
+def _function(project: Project, path: Path, name: str) -> ModalFunction:
+    return next(
+        each
+        for each in modal_functions(project)
+        if (each.path, each.node.name.value) == (path, name)
+    )
 
 
-def _decorator(source: Source, function: cst.FunctionDef) -> cst.Call | None:
-    """Return `@app.function(...)` of the function, or `@app.cls(...)` of its class."""
-    kind = "function"
-    decorators = function.decorators
-    parent = enclosing(source, function, (cst.ClassDef, cst.FunctionDef))
-    if isinstance(parent, cst.ClassDef):
-        kind, decorators = "cls", parent.decorators
-    for each in decorators:
-        call = each.decorator
-        if isinstance(call, cst.Call) and m.matches(call.func, m.Attribute(attr=m.Name(kind))):
-            assert isinstance(call.func, cst.Attribute)
-            name = source.code(call.func.value)
-            if re.search(rf"\b{re.escape(name)}\s*=\s*(?:modal\.)?Stub\(", source.text):
-                return None
-            return call
-    return None
+def _add_module(
+    project: Project, path: Path, name: str, call: cst.Call, app: AppCall, module: str, place: str
+) -> tuple[Path, list[Insertion]] | None:
+    source = project.source(path)
+    container = modal_container(project, _function(project, path, name), call)
+    start = Start(container.folder)
+    route = Route(container, Place(path, 1), start, app)
+    if imports(project, route, project.source(app.path), module) or container.unknown:
+        return None
+    absolute = project.module if module.startswith(".") else module
+    target = HOME.joinpath(*absolute.split("."))
+    calls = image_calls(project, source, call)
+    return add_module(project, calls, absolute.split(".")[0], str(target), place)
 
 
 def _add_secret(project: Project, source: Source, call: cst.Call, place: str) -> list[Insertion]:

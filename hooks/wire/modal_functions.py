@@ -1,5 +1,6 @@
 """Find the Modal functions that serve an application."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +8,8 @@ from pathlib import Path
 import libcst as cst
 import libcst.matchers as m
 
-from .app_calls import AppCall, imported_names
+from .app_calls import AppCall, enclosing, imported_names, is_module
 from .project import Project
-from .served_app import is_module
 from .source import Source
 
 _ASGI_APP = m.Name("asgi_app") | m.Attribute(attr=m.Name("asgi_app"))
@@ -27,13 +27,32 @@ class ModalFunction:
 
 def modal_functions(project: Project) -> list[ModalFunction]:
     """Return each function of the repository with Modal's `asgi_app` decorator."""
-    return [
-        ModalFunction(source.path, function, frozenset(_returned(source, function)))
-        for source in project.sources_containing(b"asgi_app")
-        for function in m.findall(source.module, m.FunctionDef())
-        if isinstance(function, cst.FunctionDef)
-        and any(m.matches(_callee(each.decorator), _ASGI_APP) for each in function.decorators)
-    ]
+    if "modal_functions" not in project.results:
+        project.results["modal_functions"] = [
+            ModalFunction(source.path, function, frozenset(_returned(source, function)))
+            for source in project.sources_containing(b"asgi_app")
+            for function in m.findall(source.module, m.FunctionDef())
+            if isinstance(function, cst.FunctionDef)
+            and any(m.matches(_callee(each.decorator), _ASGI_APP) for each in function.decorators)
+        ]
+    found: list[ModalFunction] = project.results["modal_functions"]
+    return found
+
+
+def legacy_file(project: Project) -> Path | None:
+    """Return a file that uses `modal.Stub`, from before Modal 1.0, if there is one."""
+    for source in project.sources_containing(b"Stub("):
+        names = {
+            (f"{local}.Stub" if not name else local)
+            for module, name, local in imported_names(source)
+            if module == "modal" and name in ("", "Stub")
+        }
+        if re.search(r"(?m)^from modal import \*", source.text):
+            names.add("Stub")
+        calls = m.findall(source.module, m.Call())
+        if any(isinstance(call, cst.Call) and source.code(call.func) in names for call in calls):
+            return source.path
+    return None
 
 
 def served_apps(project: Project) -> list[tuple[Path, str]]:
@@ -59,6 +78,20 @@ def serves(project: Project, function: ModalFunction, app: AppCall) -> bool:
         ):
             return True
     return any(module and is_module(app.path, module) for module, _ in function.returned)
+
+
+def decorator(source: Source, function: cst.FunctionDef) -> cst.Call | None:
+    """Return `@app.function(...)` of the function, or `@app.cls(...)` of its class."""
+    kind = "function"
+    decorators = function.decorators
+    parent = enclosing(source, function, (cst.ClassDef, cst.FunctionDef))
+    if isinstance(parent, cst.ClassDef):
+        kind, decorators = "cls", parent.decorators
+    for each in decorators:
+        call = each.decorator
+        if isinstance(call, cst.Call) and m.matches(call.func, m.Attribute(attr=m.Name(kind))):
+            return call
+    return None
 
 
 def _callee(node: cst.BaseExpression) -> cst.BaseExpression:

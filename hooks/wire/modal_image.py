@@ -1,84 +1,137 @@
 """Add the module's packages and source to the image of a Modal function."""
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import libcst as cst
-import libcst.matchers as m
 
-from .plan import Step
+from .dependency_file import DependencyFile, inline_dependencies
 from .project import Project
 from .requirements import package_name
+from .routes.modal import ImageCall
 from .source import EditRefused, Insertion, Source
 
-# Methods that install the repository's declared dependencies.
+Requirements = Callable[[DependencyFile], list[str]]
+"""The requirements of the module beside the packages of a dependency file."""
+
+# Methods that install what files of the repository declare.
 _INSTALLS_DECLARED = ("uv_sync", "pip_install_from_pyproject", "pip_install_from_requirements",
                       "poetry_install_from_file", "from_dockerfile")  # fmt: skip
 _INSTALLS_ARGUMENTS = ("uv_pip_install", "pip_install")
-_INSTALL_COMMANDS = re.compile(
-    r"run_commands\([^)]*\b(?:uv sync|uv pip install|pip install|poetry install|pdm)\b"
-)
 
 
 def add_packages(
-    source: Source, call: cst.Call, requirements: Sequence[str], place: str
-) -> list[Insertion]:
-    """Insert the missing `requirements` into the image of the function decorated by `call`.
+    calls: Sequence[ImageCall], requirements: Requirements, place: str
+) -> tuple[Path, list[Insertion]] | None:
+    """Return the file that installs the packages of an image, with the missing ones inserted.
 
-    `place` is the file and line of the function. Raises EditRefused if the image is built in another
-    file.
+    `calls` build the image, and `place` is the file and line of its function. Returns None if
+    nothing is missing. Raises EditRefused if the image installs its packages in another way.
     """
-    methods = _method_calls(source, _image(source, call))
-    code = "\n".join(source.code(each) for each in methods)
-    missing = [each for each in requirements if not re.search(rf"\b{package_name(each)}\b", code)]
+    installing = [each for each in calls if each.method in _INSTALLS_ARGUMENTS]
+    texts = [text for each in installing for text in each.strings("packages")]
+    declared = inline_dependencies(Path(), texts)
     installs_declared = any(
-        _method(each) in _INSTALLS_DECLARED for each in methods
-    ) or _INSTALL_COMMANDS.search(code)
-    if not missing or installs_declared:
-        return []
-    quoted = [f'"{each}"' for each in missing]
-    items = ", ".join(quoted)
-    installing = next((each for each in methods if _method(each) in _INSTALLS_ARGUMENTS), None)
-    if installing is None:
+        each.method in _INSTALLS_DECLARED or each.named("requirements") for each in calls
+    )
+    if installs_declared and not declared.has_fastapi:
+        return None
+    if not installs_declared and _runs_installer(calls) and not declared.has_fastapi:
         raise EditRefused(
-            f"{place} uses an image that is not built in this file. Add the packages to it:",
-            f".pip_install({items})",
+            f"{place} installs packages by a command. Add these to it:",
+            "\n".join(requirements(declared)),
         )
-    first = next((each for each in installing.args if not each.keyword), None)
-    if first is None:
-        return [add_argument(source, installing, next(iter(installing.args), None), items)]
-    if isinstance(first.value, cst.List):
-        if not first.value.elements:
-            return [Insertion(source.end(first.value) - 1, items)]
-        return [source.item_before(first.value.elements[0].value, quoted)]
-    if first.star:
-        return [Insertion(source.start(first), f"{items}, ")]
-    return [source.item_before(first, quoted)]
+    missing = [each for each in requirements(declared) if package_name(each) not in declared.names]
+    if not missing:
+        return None
+    items = [f'"{each}"' for each in missing]
+    with_fastapi = [
+        each for each in installing if inline_dependencies(Path(), each.strings()).has_fastapi
+    ]
+    chosen = next(iter([*with_fastapi, *installing]), None)
+    if chosen is None:
+        raise EditRefused(
+            f"{place} uses an image whose packages were not found. Add these to it:",
+            f".pip_install({', '.join(items)})",
+        )
+    return chosen.source.path, _insert_packages(chosen, items)
+
+
+def _runs_installer(calls: Sequence[ImageCall]) -> bool:
+    return any(
+        "install" in text or "sync" in text
+        for each in calls
+        if each.method in ("run_commands", "dockerfile_commands")
+        for text in each.strings()
+    )
+
+
+def _insert_packages(each: ImageCall, items: list[str]) -> list[Insertion]:
+    source, call = each.source, each.call
+    arguments = [
+        argument
+        for argument in call.args
+        if not argument.keyword or argument.keyword.value == "packages"
+    ]
+    if not arguments:
+        return [add_argument(source, call, next(iter(call.args), None), ", ".join(items))]
+    value = arguments[0].value
+    if isinstance(value, cst.List):
+        if not value.elements:
+            return [Insertion(source.end(value) - 1, ", ".join(items))]
+        return _insert_sorted(source, [element.value for element in value.elements], items)
+    if arguments[0].star or not isinstance(value, cst.SimpleString):
+        # A list by name: the packages go in front of it.
+        if arguments[0].star:
+            return [Insertion(source.start(arguments[0]), f"{', '.join(items)}, ")]
+        return [
+            Insertion(source.start(value), f"[{', '.join(items)}, *"),
+            Insertion(source.end(value), "]"),
+        ]
+    return _insert_sorted(
+        source, [argument.value for argument in arguments if not argument.star], items
+    )
+
+
+def _insert_sorted(
+    source: Source, nodes: Sequence[cst.BaseExpression], items: list[str]
+) -> list[Insertion]:
+    """Insert `items` at their places if the strings `nodes` are sorted, else below the last one."""
+    names = [source.code(node).strip("\"'").lower() for node in nodes]
+    if len(names) < 2 or names != sorted(names):
+        return [_after(source, nodes[-1], items)]
+    insertions: list[Insertion] = []
+    for item in items:
+        later = [node for node, name in zip(nodes, names, strict=True) if name > item.strip('"')]
+        insertions.append(
+            source.item_before(later[0], [item]) if later else _after(source, nodes[-1], [item])
+        )
+    return insertions
+
+
+def _after(source: Source, node: cst.BaseExpression, items: list[str]) -> Insertion:
+    """Insert `items` after `node`: on new lines if `node` starts a line."""
+    if source.starts_line(node):
+        indentation = source.indentation(source.start(node))
+        return Insertion(
+            source.end(node), "".join(f",{source.newline}{indentation}{item}" for item in items)
+        )
+    return Insertion(source.end(node), "".join(f", {item}" for item in items))
 
 
 def add_module(
-    project: Project, source: Source, call: cst.Call, package: str, place: str
-) -> tuple[list[Insertion], list[Step]]:
-    """Insert the top-level `package` of the module into the function's image.
-
-    Returns the insertions, and a step for the user if the image may lack the package.
-    """
-    folder = source.path.parent
-    methods = _method_calls(source, _image(source, call))
-    if any(_includes(project, source, each, package) for each in methods):
-        return [], []
-    # Modal adds the package that contains the function's module.
-    if package != project.module_name and project.package_dir in (folder, *folder.parents):
-        return [], []
-    for each in methods:
-        if _method(each) == "add_local_python_source" and each.args:
-            return [add_argument(source, each, each.args[0], f'"{package}"')], []
-    step = Step(
-        f"{place} needs the folder {project.module_dir} in its image. Add it if it is missing:",
-        f'.add_local_python_source("{package}")',
+    project: Project, calls: Sequence[ImageCall], package: str, target: str, place: str
+) -> tuple[Path, list[Insertion]]:
+    """Return the file that builds an image, with the module inserted, whose top-level package is
+    `package` and whose folder in the image is `target`. Raises EditRefused if that is not safe."""
+    for each in calls:
+        if each.method == "add_local_python_source" and each.call.args:
+            inserted = add_argument(each.source, each.call, each.call.args[0], f'"{package}"')
+            return each.source.path, [inserted]
+    raise EditRefused(
+        f"{place} needs the folder {project.module_dir} in its image. Add it as the last step:",
+        f'.add_local_dir("{project.module_dir.as_posix()}", remote_path="{target}")',
     )
-    return [], [step]
 
 
 def add_argument(source: Source, call: cst.Call, before: cst.Arg | None, text: str) -> Insertion:
@@ -94,76 +147,3 @@ def add_argument(source: Source, call: cst.Call, before: cst.Arg | None, text: s
 
 def keyword_argument(call: cst.Call, name: str) -> cst.Arg | None:
     return next((each for each in call.args if each.keyword and each.keyword.value == name), None)
-
-
-def _includes(project: Project, source: Source, call: cst.Call, package: str) -> bool:
-    """Return True if the method `call` of an image includes the module."""
-    method = _method(call)
-    arguments = source.code(call)[len(source.code(call.func)) :]
-    if method == "from_dockerfile":
-        return True
-    if method in ("add_local_python_source", "copy_local_python_source"):
-        return re.search(rf"[\"']{re.escape(package)}[\"']", arguments) is not None
-    if method in ("add_local_dir", "copy_local_dir", "copy_mount"):
-        match = re.search(r"[\"']([^\"']*)[\"']", arguments)
-        return match is None or any(
-            project.module_dir.is_relative_to(base / match[1])
-            for base in (Path(), source.path.parent)
-        )
-    return False
-
-
-def _image(source: Source, call: cst.Call) -> cst.BaseExpression | None:
-    """Return the expression that builds the function's image, if it is in this file."""
-    argument = keyword_argument(call, "image")
-    value = argument.value if argument else None
-    if (
-        value is None
-        and isinstance(call.func, cst.Attribute)
-        and isinstance(call.func.value, cst.Name)
-    ):
-        app = _assigned(source, call.func.value.value)
-        if isinstance(app, cst.Call) and (argument := keyword_argument(app, "image")):
-            value = argument.value
-    depth = 0
-    while isinstance(value, cst.Name) and depth < 5:
-        value, depth = _assigned(source, value.value), depth + 1
-    return value
-
-
-def _assigned(
-    source: Source, name: str, before: cst.CSTNode | None = None
-) -> cst.BaseExpression | None:
-    """Return the value of the last assignment to `name` above `before`."""
-    values = [
-        node.value
-        for node in m.findall(
-            source.module, m.Assign(targets=[m.AssignTarget(target=m.Name(name))])
-        )
-        if isinstance(node, cst.Assign)
-        and (before is None or source.end(node) < source.start(before))
-    ]
-    return max(values, key=source.start) if values else None
-
-
-def _method_calls(source: Source, image: cst.BaseExpression | None) -> list[cst.Call]:
-    """Return the calls that build an image, the last one first."""
-    calls: list[cst.Call] = []
-    node = image
-    depth = 0
-    while node is not None and depth < 100:
-        depth += 1
-        if isinstance(node, cst.Call):
-            calls.append(node)
-            node = node.func
-        elif isinstance(node, cst.Attribute):
-            node = node.value
-        elif isinstance(node, cst.Name):
-            node = _assigned(source, node.value, node)
-        else:
-            break
-    return calls
-
-
-def _method(call: cst.Call) -> str:
-    return call.func.attr.value if isinstance(call.func, cst.Attribute) else ""

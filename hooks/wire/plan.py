@@ -43,6 +43,8 @@ class Plan:
     """Steps that the user has to complete."""
     examples: list[Step] = field(default_factory=list)
     """LLM calls of the service, with optional snippets."""
+    routes: list[str] = field(default_factory=list)
+    """Descriptions of the routes to production."""
     failed: bool = False
     """True if requests are not traced after the edits."""
 

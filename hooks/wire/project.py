@@ -1,9 +1,11 @@
 """The repository to wire: its files and its Copier answers."""
 
+import os
 import subprocess
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,6 +18,9 @@ _EXCLUDED_FOLDERS = {
 }  # fmt: skip
 
 
+_MAX_DEPTH = 20
+
+
 @dataclass
 class Project:
     """A repository that contains the observability module."""
@@ -23,6 +28,8 @@ class Project:
     root: Path
     _contents: dict[Path, bytes] = field(default_factory=dict)
     _sources: dict[Path, Source | EditRefused] = field(default_factory=dict)
+    results: dict[str, Any] = field(default_factory=dict)
+    """Results of searches in these files, by the name of the search."""
 
     @cached_property
     def answers(self) -> dict[str, str]:
@@ -72,22 +79,43 @@ class Project:
     @cached_property
     def files(self) -> list[Path]:
         """Files relative to the root; in a Git repository, without ignored files."""
-        listed = subprocess.run(
-            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        return _listed(self.root)
+
+    @cached_property
+    def repository(self) -> Path:
+        """The folder of the Git repository; the root, if it is in none."""
+        shown = subprocess.run(
+            ["git", "rev-parse", "--show-toplevel"],
             cwd=self.root,
             check=False,
             capture_output=True,
+            text=True,
         )
-        if listed.returncode == 0:
-            names = {Path(name.decode()) for name in listed.stdout.split(b"\0") if name}
-        else:
-            names = {path.relative_to(self.root) for path in self.root.rglob("*")}
-        return sorted(
-            name
-            for name in names
-            if (self.root / name).is_file()
-            and not any(part in ("node_modules", "site-packages", ".venv") for part in name.parts)
-        )
+        return Path(shown.stdout.strip()) if shown.returncode == 0 else self.root
+
+    @cached_property
+    def repository_files(self) -> list[Path]:
+        """The files of the whole repository, relative to the root: above it, they begin with `..`."""
+        if self.repository == self.root:
+            return self.files
+        return [
+            Path(os.path.relpath(self.repository / name, self.root))
+            for name in _listed(self.repository)
+        ]
+
+    def above(self, folder: Path) -> list[Path]:
+        """Return the folders above `folder` up to that of the repository."""
+        top = Path(os.path.relpath(self.repository, self.root))
+        found: list[Path] = []
+        while folder != top and len(found) < _MAX_DEPTH:
+            folder = folder.parent if folder.name not in ("", "..") else folder / ".."
+            found.append(folder)
+        return found
+
+    def relative(self, path: Path, folder: Path) -> str | None:
+        """Return `path` relative to `folder`, or None if it is not below it."""
+        name = os.path.relpath(path, folder)
+        return None if name.startswith("..") else name
 
     @cached_property
     def modules(self) -> list[Path]:
@@ -141,6 +169,7 @@ class Project:
         other.__dict__.update(self.__dict__)
         other._contents = {**self._contents, name: content}
         other._sources = {**self._sources}
+        other.results = {}
         if name.suffix == ".py":
             other._sources[name] = Source(name, content)
         return other
@@ -160,3 +189,23 @@ class Project:
             and not name.is_relative_to(self.module_dir)
             and (self.root / name).stat().st_size < 1_000_000
         ]
+
+
+def _listed(folder: Path) -> list[Path]:
+    """Return the files in `folder`, relative to it; in a Git repository, without ignored files."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=folder,
+        check=False,
+        capture_output=True,
+    )
+    if listed.returncode == 0:
+        names = {Path(os.fsdecode(name)) for name in listed.stdout.split(b"\0") if name}
+    else:
+        names = {path.relative_to(folder) for path in folder.rglob("*")}
+    return sorted(
+        name
+        for name in names
+        if (folder / name).is_file()
+        and not any(part in ("node_modules", "site-packages", ".venv") for part in name.parts)
+    )

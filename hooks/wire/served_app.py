@@ -8,8 +8,9 @@ from pathlib import Path
 import libcst as cst
 import libcst.matchers as m
 
-from .app_calls import AppCall, all_app_calls, imported_names
+from .app_calls import AppCall, all_app_calls, imported_names, is_module
 from .project import Project
+from .routes.find import find_routes
 from .source import EditRefused
 
 _SERVERS = r"(?:uvicorn|gunicorn|hypercorn|granian|fastapi|daphne)"
@@ -62,15 +63,6 @@ def hints(project: Project) -> Iterator[Hint]:
                 yield Hint(path, match[1].removesuffix(".py").replace("/", ".").strip("."), "app")
 
 
-def is_module(path: Path, module: str) -> bool:
-    """Return True if `import module` may import the file `path`."""
-    parts = module.split(".")
-    stem = path.with_suffix("").parts
-    if stem[-1] == "__init__":
-        stem = stem[:-1]
-    return len(parts) <= len(stem) and list(stem[-len(parts) :]) == parts
-
-
 def find_app(project: Project, wanted: str | None, served: Sequence[tuple[Path, str]]) -> AppCall:
     """Return the application that is served.
 
@@ -83,9 +75,12 @@ def find_app(project: Project, wanted: str | None, served: Sequence[tuple[Path, 
     if not found:
         raise EditRefused(_why_none(project))
     mounted = _mounted(project, found)
+    routes, _ = find_routes(project)
+    shipped = [route.app for route in routes]
     hinted = list(hints(project))
     scores: dict[AppCall, tuple[int, ...]] = {
         each: (
+            int(each in shipped and each not in mounted),
             _hint_score(project, hinted, each, found),
             int((each.path, each.name) in served or (each.path, each.function) in served),
             int(each not in mounted),
@@ -98,6 +93,13 @@ def find_app(project: Project, wanted: str | None, served: Sequence[tuple[Path, 
     }
     ranked = sorted(found, key=lambda each: scores[each], reverse=True)
     best = ranked[0]
+    rivals = [each for each in ranked if scores[each][0] and each is not best]
+    if rivals and scores[best][1] < 2:
+        # Each is started by a Dockerfile or the like: the module's place decides, or the user.
+        near = [each for each in (best, *rivals) if _has_module(project, each)]
+        if len(near) != 1:
+            raise SeveralApps([best, *rivals])
+        return near[0]
     # Branches that assign to the same variable create the same application.
     ties = [
         each
@@ -108,6 +110,12 @@ def find_app(project: Project, wanted: str | None, served: Sequence[tuple[Path, 
     if ties:
         raise SeveralApps([best, *ties])
     return best
+
+
+def _has_module(project: Project, app: AppCall) -> bool:
+    """Return True if the module is in the package of `app`."""
+    folder = project.package_dir
+    return folder != Path() and app.path.is_relative_to(folder)
 
 
 def _hint_score(

@@ -1,6 +1,5 @@
 """Add the two lines that trace an application's requests: an import, and a call of instrument_app."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,8 @@ import libcst as cst
 import libcst.matchers as m
 
 from .app_calls import AppCall, app_calls, enclosing, fastapi_subclasses
-from .imports import import_line, module_for
+from .import_block import import_line
+from .imports import module_for
 from .project import Project
 from .source import BOM, EditRefused, Insertion, Source
 
@@ -28,11 +28,13 @@ class WiredServer:
     """True if both lines were there before."""
 
 
-def wire_server(project: Project, app: AppCall) -> WiredServer:
-    """Return the server's file with both lines. Raises EditRefused, with a snippet to paste, if the
-    edit would not be safe."""
+def wire_server(project: Project, app: AppCall, module: str | None = None) -> WiredServer:
+    """Return the server's file with both lines, which imports the observability package as `module`.
+
+    Raises EditRefused, with a snippet to paste, if the edit would not be safe.
+    """
     source = project.source(app.path)
-    module = module_for(project, source)
+    module = module or module_for(project, source)
     if app.obstacle:
         raise EditRefused(
             f"{app.path}:{app.line} creates the application, but {app.obstacle}. Add these lines:",
@@ -75,6 +77,17 @@ def _imported_as(project: Project, source: Source) -> str | None:
     return None
 
 
+def imported_module(project: Project, path: Path) -> str | None:
+    """Return the name by which a wired file imports the observability package."""
+    statement = _module_import(project, project.source(path))
+    if statement is None:
+        return None
+    node = statement.body[0]
+    assert isinstance(node, cst.ImportFrom)
+    name = project.source(path).code(node.module) if node.module else ""
+    return "." * len(node.relative) + name
+
+
 def _module_import(project: Project, source: Source) -> cst.SimpleStatementLine | None:
     """Return the statement that imports `instrument_app` from the module."""
     for statement in m.findall(source.module, m.SimpleStatementLine(body=[m.ImportFrom()])):
@@ -106,14 +119,8 @@ def _with_lines(project: Project, source: Source, app: AppCall, module: str) -> 
             )
         imported, local = f"{FUNCTION} as {_ALIAS}", _ALIAS
     insertions = [
-        import_line(
-            source,
-            _local_import(source, app),
-            source.code(app.call.func).split(".")[0],
-            module,
-            imported,
-        ),
-        *_calls(project, source, app, local),
+        import_line(project, source, app, module, imported),
+        *_calls(project, source, app, local, module),
     ]
     return source.with_insertions(insertions)
 
@@ -126,18 +133,9 @@ def _is_attribute_or_keyword(source: Source, node: cst.Name) -> bool:
     )
 
 
-def _local_import(source: Source, app: AppCall) -> cst.CSTNode | None:
-    """Return the import of FastAPI in the function that creates `app`, if there is one."""
-    function = enclosing(source, app.call, cst.FunctionDef)
-    while function is not None:
-        for node in m.findall(function, m.ImportFrom() | m.Import()):
-            if re.search(r"\bfastapi\b", source.code(node)):
-                return enclosing(source, node, cst.SimpleStatementLine)
-        function = enclosing(source, function, cst.FunctionDef)
-    return None
-
-
-def _calls(project: Project, source: Source, app: AppCall, local: str) -> list[Insertion]:
+def _calls(
+    project: Project, source: Source, app: AppCall, local: str, module: str
+) -> list[Insertion]:
     """Insert a call below each statement that creates the application."""
     same = [
         each
@@ -149,7 +147,7 @@ def _calls(project: Project, source: Source, app: AppCall, local: str) -> list[I
             raise EditRefused(
                 f"{each.path}:{each.line} also creates the application, but {each.obstacle}. Add"
                 " these lines:",
-                snippet(module_for(project, source), app.name),
+                snippet(module, app.name),
             )
     block = _exhaustive_if(source, same)
     if block is not None:
@@ -207,14 +205,14 @@ def unwire_server(project: Project, path: Path) -> bytes | None:
         )
     ]
     import_span = _whole_line(source, statement)
-    for blank_before in (False, True):
-        content = _without(source, calls, import_span, blank_before=blank_before)
+    for blank in ("", "before", "after"):
+        content = _without(source, calls, import_span, blank)
         without = project.having(path, content)
         for app in app_calls(without.source(path), fastapi_subclasses(project)):
             if app.obstacle:
                 continue
             try:
-                again = wire_server(without, app).content
+                again = wire_server(without, app, imported_module(project, path)).content
             except EditRefused:
                 continue
             if again == source.content:
@@ -236,13 +234,15 @@ def _without(
     source: Source,
     calls: Sequence[tuple[int, int]],
     import_span: tuple[int, int],
-    *,
-    blank_before: bool,
+    blank: str,
 ) -> bytes:
-    """Return the file without these spans, and without the blank line above the import."""
+    """Return the file without these spans, and without the blank line before or after the import."""
     start, end = import_span
-    if blank_before and source.utf8[:start].endswith(source.newline.encode() * 2):
-        start -= len(source.newline)
+    newline = source.newline.encode()
+    if blank == "before" and source.utf8[:start].endswith(newline * 2):
+        start -= len(newline)
+    if blank == "after" and source.utf8[end:].startswith(newline):
+        end += len(newline)
     result = source.utf8
     for first, last in sorted([*calls, (start, end)], reverse=True):
         result = result[:first] + result[last:]

@@ -2,10 +2,12 @@
 
 import contextlib
 from collections.abc import Sequence
+from functools import partial
 
 from .app_calls import AppCall
 from .dependency_edits import install_commands, with_packages
 from .dependency_file import (
+    NO_FILE,
     DependencyFile,
     allows_old_python,
     find_dependency_file,
@@ -14,12 +16,24 @@ from .dependency_file import (
 from .existing_telemetry import existing_telemetry
 from .imports import module_for
 from .llm_calls import sdk_calls, sdks
-from .modal_edits import EXAMPLE, secret_argument, wire_modal_file
-from .modal_functions import modal_functions, serves
+from .modal_edits import EXAMPLE, secret_argument, wire_modal
+from .modal_functions import legacy_file, modal_functions, serves
+from .modal_image import Requirements
 from .plan import Plan, Step
 from .project import Project
 from .requirements import OLDEST_FASTAPI, SDK, outdated, package_name, required_packages
+from .routes.find import Route, find_routes
 from .server import FUNCTION, has_call, snippet, wire_server
+from .shipping import (
+    dependency_files,
+    describe,
+    importable_name,
+    imports,
+    refuse_old_python,
+    ship_module,
+    ship_packages,
+    unshipped,
+)
 from .source import EditRefused
 
 _MAX_EXAMPLES = 3
@@ -32,28 +46,75 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
     to the files without the edits. Raises EditRefused if the application cannot be traced at all.
     """
     plan = Plan(project)
-    module = module_for(project, project.source(app.path))
-    file = None
-    with contextlib.suppress(EditRefused):
-        file = find_dependency_file(project, app.path)
-    version = newest_version(project, file, "fastapi") if file else None
-    if version is not None and version < OLDEST_FASTAPI:
-        raise EditRefused(
-            f"FastAPI {version} is too old; the module requires {OLDEST_FASTAPI} or later. Upgrade"
-            " FastAPI, then run this again."
-        )
+    routes, unknown = find_routes(project)
+    routes = [route for route in routes if route.app is app]
+    refuse_old_python(routes)
+    module = module_name(project, app, routes)
+    files = dependency_files_of(project, app, routes)
+    for file in files:
+        version = newest_version(project, file, "fastapi")
+        if version is not None and version < OLDEST_FASTAPI:
+            raise EditRefused(
+                f"FastAPI {version} is too old; the module requires {OLDEST_FASTAPI} or later. Upgrade"
+                " FastAPI, then run this again."
+            )
     if _has_conflict(plan, app, module, beside=beside):
         plan.failed = True
         return plan
-    if not plan.attempt(lambda: _wire_server(plan, app)):
+    if not plan.attempt(lambda: _wire_server(plan, app, module)):
         plan.failed = True
-    used = sdks(project, file.names if file else frozenset())
-    requirements = required_packages(project, file, used) if file else []
-    if not plan.attempt(lambda: _wire_dependencies(plan, app, file, requirements)) and not file:
-        plan.todo[-1] = Step(plan.todo[-1].text, f'pip install "{SDK}"')
-    plan.attempt(lambda: _wire_modal(plan, project, app, requirements))
+    used = sdks(project, frozenset().union(*(file.names for file in files)))
+    commands: list[str] = []
+    for file in [each for each in files if each.kind != "inline"]:
+        plan.attempt(partial(_wire_dependencies, plan, file, used, commands))
+    if not any(file.kind != "inline" for file in files):
+        plan.todo.append(Step(NO_FILE, f'pip install "{SDK}"'))
+    if commands:
+        plan.todo.append(Step("Install the packages:", "\n".join(dict.fromkeys(commands))))
+    requirements = partial(_requirements, project, used)
+    for route in routes:
+        plan.attempt(partial(ship_packages, plan, route, requirements))
+        plan.attempt(partial(ship_module, plan, route, app.path, module))
+    plan.attempt(lambda: _wire_modal(plan, project, app, module, requirements))
+    # Once more, in the edited files.
+    shipped = [route for route in find_routes(plan.project)[0] if route.app.label == app.label]
+    plan.routes = [describe(plan.project, route, module) for route in shipped]
+    if not routes:
+        plan.notes.append(unshipped(project, app.label, unknown))
     plan.examples = _examples(project if dry_run else plan.project, used)
     return plan
+
+
+def module_name(project: Project, app: AppCall, routes: Sequence[Route]) -> str:
+    """Return the name by which the file of `app` imports the module: one that works on the routes.
+
+    Raises EditRefused if it cannot import it.
+    """
+    source = project.source(app.path)
+    try:
+        preferred = module_for(project, source)
+    except EditRefused:
+        module = importable_name(project, source, project.module, routes)
+        if any(imports(project, route, source, module) for route in routes):
+            return module
+        raise
+    return importable_name(project, source, preferred, routes)
+
+
+def dependency_files_of(
+    project: Project, app: AppCall, routes: Sequence[Route]
+) -> list[DependencyFile]:
+    """Return the lists of packages that the routes install, and the one nearest to the application."""
+    files = {file.path: file for route in routes for _, file in dependency_files(project, route)}
+    with contextlib.suppress(EditRefused):
+        nearest = find_dependency_file(project, app.path, prefer_installed=not routes)
+        if nearest.has_fastapi or not any(file.kind != "inline" for file in files.values()):
+            files.setdefault(nearest.path, nearest)
+    return list(files.values())
+
+
+def _requirements(project: Project, used: frozenset[str], file: DependencyFile) -> list[str]:
+    return required_packages(project, file, used)
 
 
 def _has_conflict(plan: Plan, app: AppCall, module: str, *, beside: bool) -> bool:
@@ -72,8 +133,8 @@ def _has_conflict(plan: Plan, app: AppCall, module: str, *, beside: bool) -> boo
     return has_conflict
 
 
-def _wire_server(plan: Plan, app: AppCall) -> None:
-    server = wire_server(plan.project, app)
+def _wire_server(plan: Plan, app: AppCall, module: str) -> None:
+    server = wire_server(plan.project, app, module)
     call = f"{FUNCTION}({app.name})"
     if server.is_unchanged:
         plan.done.append(f"{server.path}: {call}")
@@ -82,9 +143,10 @@ def _wire_server(plan: Plan, app: AppCall) -> None:
 
 
 def _wire_dependencies(
-    plan: Plan, app: AppCall, file: DependencyFile | None, requirements: Sequence[str]
+    plan: Plan, file: DependencyFile, used: frozenset[str], commands: list[str]
 ) -> None:
-    file = file or find_dependency_file(plan.project, app.path)
+    """Add the missing packages to `file`, and the commands that install them to `commands`."""
+    requirements = required_packages(plan.project, file, used)
     if allows_old_python(file):
         plan.todo.append(
             Step(f"{file.path} allows Python 3.10 and earlier; the module requires 3.11 or later.")
@@ -95,41 +157,36 @@ def _wire_dependencies(
     if missing:
         content = with_packages(plan.project, file, missing)
         plan.edit(file.path, content, "add", ", ".join(missing))
-        commands = "\n".join(install_commands(plan.project, file))
-        plan.todo.append(Step("Install the packages:", commands))
+        commands += install_commands(plan.project, file)
     elif not too_old:
         plan.done.append(f"{file.path}: packages")
 
 
-def _wire_modal(plan: Plan, project: Project, app: AppCall, requirements: Sequence[str]) -> None:
+def _wire_modal(
+    plan: Plan, project: Project, app: AppCall, module: str, requirements: Requirements
+) -> None:
     """Wire the functions that serve `app`, which is a call in `project`, without the edits so far."""
     functions = modal_functions(project)
     if not functions and not project.containing(b"import modal", b"from modal"):
         return
-    for path in project.containing(b"Stub("):
-        plan.todo.append(
-            Step(
-                f"{path} uses modal.Stub, from before Modal 1.0, and is not edited. Add the secret:",
-                secret_argument(project),
-            )
-        )
+    if (path := legacy_file(project)) is not None:
+        text = f"{path} uses modal.Stub, from before Modal 1.0, and is not edited. Add the secret:"
+        plan.todo.append(Step(text, secret_argument(project)))
         return
-    serving = [each for each in functions if serves(project, each, app)]
-    if not serving:
-        module = ".".join(app.path.with_suffix("").parts)
-        example = EXAMPLE.format(secret=project.secret, module=module, name=app.name or "app")
-        plan.todo.append(Step(f"No Modal function serves {app.label}. For example:", example))
+    if not any(serves(project, each, app) for each in functions):
+        if functions or not find_routes(project)[0]:
+            name = ".".join(app.path.with_suffix("").parts)
+            example = EXAMPLE.format(secret=project.secret, module=name, name=app.name or "app")
+            plan.todo.append(Step(f"No Modal function serves {app.label}. For example:", example))
         return
-    is_edited = False
-    for path in dict.fromkeys(each.path for each in serving):
-        edits = wire_modal_file(plan.project, path, app, requirements)
-        plan.todo += edits.todo
-        if edits.added:
-            is_edited = True
-            plan.edit(path, edits.content, "add", ", ".join(edits.added))
-        elif not edits.todo:
+    edits = wire_modal(plan.project, app, module, requirements)
+    plan.todo += edits.todo
+    for path, content in edits.contents.items():
+        plan.edit(path, content, "add", ", ".join(edits.added[path]))
+    for path in dict.fromkeys(edits.wired):
+        if path not in edits.contents and not edits.todo:
             plan.done.append(f"{path}: secret, packages and module")
-    if is_edited:
+    if edits.contents:
         plan.todo.insert(
             0,
             Step(

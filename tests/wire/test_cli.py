@@ -24,6 +24,13 @@ dependencies = [
     "uvicorn",
 ]
 """,
+    "Dockerfile": """\
+FROM python:3.12-slim
+WORKDIR /app
+COPY . .
+RUN pip install .
+CMD ["uvicorn", "shop.main:app", "--host", "0.0.0.0"]
+""",
     "src/shop/__init__.py": "",
     "src/shop/prices.py": "RATE = 0.2\n",
     "src/shop/main.py": """\
@@ -92,6 +99,9 @@ def test_edits_removal_and_second_runs_are_reported(
     assert wire(folder, "--yes") == 0
     assert capsys.readouterr().out == (
         "Already done: acme/main.py: instrument_app(app)\nAlready done: pyproject.toml: packages\n"
+        "Note: No Dockerfile, compose file, Procfile or Modal function that starts acme.main:app was"
+        " found, so the way to production was not checked. It must install the packages and contain"
+        " acme/observability.\n"
         "No file was changed.\n"
     )
 

@@ -6,9 +6,10 @@ from .base import PLAIN, Repository, server
 from .dependencies import DEPENDENCIES
 from .modal import MODAL
 from .refusals import BESIDE, REFUSED
+from .routes import ROUTES
 from .servers import LAYOUTS, SERVERS
 
-ALL: Final = [*SERVERS, *LAYOUTS, *REFUSED, *BESIDE, *DEPENDENCIES, *MODAL]
+ALL: Final = [*SERVERS, *LAYOUTS, *REFUSED, *BESIDE, *DEPENDENCIES, *MODAL, *ROUTES]
 
 __all__ = [
     "ALL",

@@ -7,7 +7,7 @@ from .base import CALL, IMPORT, PLAIN, PYPROJECT, SDK, Repository, server
 IMAGE: Final = 'image = modal.Image.debian_slim().pip_install("fastapi")\n'
 OURS: Final = 'modal.Secret.from_name("honeycomb-secrets")'
 PACKAGES: Final = (
-    'image = modal.Image.debian_slim().pip_install("opentelemetry-sdk>=1.27,<2", "fastapi")'
+    'image = modal.Image.debian_slim().pip_install("fastapi", "opentelemetry-sdk>=1.27,<2")'
 )
 
 
@@ -58,7 +58,7 @@ MODAL: Final = [
           packages=['        "opentelemetry-sdk>=1.27,<2",']),
     modal("image in another file", "@app.function(image=base)", [f"@app.function(secrets=[{OURS}], image=base)"], replaced=1,
           head="import modal\n\nfrom acme.images import base\n\napp = modal.App('x')\n", image="", packages=[],
-          printed=("acme/deploy.py", "Add the packages to it", ".pip_install")),
+          printed=("acme/deploy.py", "Add these to it", ".pip_install")),
     modal("stub", "@stub.function(image=image)", [], head="import modal\n\nstub = modal.Stub('x')\n", packages=[],
           printed=("uses modal.Stub, from before Modal 1.0", "secrets=[modal.Secret")),
     Repository(

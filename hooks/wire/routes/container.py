@@ -1,0 +1,144 @@
+"""The files and packages of a container, or of another machine that runs the application."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
+from typing import Final, Self
+
+from .shell import Install, Start
+
+ROOT: Final = PurePosixPath("/")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A line of a file in the repository."""
+
+    path: Path
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Copied:
+    """Files that an instruction copied from the repository."""
+
+    place: Place
+    target: PurePosixPath
+    """The folder that they are copied to."""
+    last_line: int = 0
+    """The last line of the instruction, if more files can be copied below it."""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """Packages that an instruction installs, and the files of the repository that declare them."""
+
+    place: Place
+    command: Install
+    files: tuple[Path, ...]
+    """Requirements files and pyproject.toml files."""
+
+
+@dataclass
+class Container:
+    """A file system with an import path. All paths of the repository are relative to the project."""
+
+    name: str
+    """The route, such as `backend/Dockerfile`."""
+    files: dict[PurePosixPath, Path] = field(default_factory=dict)
+    """The repository's file at each absolute path."""
+    copies: dict[PurePosixPath, Copied] = field(default_factory=dict)
+    """The instruction that copied each file."""
+    folders: set[PurePosixPath] = field(default_factory=lambda: {ROOT})
+    folder: PurePosixPath = ROOT
+    """The working directory."""
+    variables: dict[str, str] = field(default_factory=dict)
+    installed: list[Installed] = field(default_factory=list)
+    path: list[PurePosixPath] = field(default_factory=list)
+    """Folders on the import path, besides those of the start command and PYTHONPATH."""
+    python: tuple[int, int] | None = None
+    python_place: Place | None = None
+    starts: list[tuple[Place, Start]] = field(default_factory=list)
+    read: Callable[[Path], str] = lambda path: ""
+    """Reads a file of the repository."""
+    main: PurePosixPath | None = None
+    """The file that is imported first, if it is known."""
+    context: Path | None = None
+    """The folder whose files a Dockerfile copies."""
+    ignore: Path | None = None
+    """The file that excludes files from it."""
+    unknown: str = ""
+    """The reason why the files are not known; empty if they are."""
+
+    def copy(self) -> Self:
+        """Return a container that starts as this one is."""
+        return replace(
+            self,
+            files=dict(self.files),
+            copies=dict(self.copies),
+            folders=set(self.folders),
+            variables=dict(self.variables),
+            installed=list(self.installed),
+            path=list(self.path),
+            starts=list(self.starts),
+        )
+
+    def add(self, target: PurePosixPath, source: Path, copied: Copied | None = None) -> None:
+        target = normal(target)
+        self.files[target] = source
+        if copied is not None:
+            self.copies[target] = copied
+        self.folders.update(target.parents)
+
+    def below(self, folder: PurePosixPath) -> Iterator[tuple[PurePosixPath, Path]]:
+        """Yield the files in `folder`, by their path relative to it."""
+        for path, source in list(self.files.items()):
+            if path.is_relative_to(folder):
+                yield path.relative_to(folder), source
+
+    def find(self, path: str, folder: PurePosixPath | None = None) -> PurePosixPath:
+        """Return the absolute path of `path`, relative to the working directory."""
+        return normal((folder or self.folder) / path)
+
+    def import_path(self, start: Start) -> list[PurePosixPath]:
+        """Return the folders that Python imports from, for the command `start`."""
+        variable = self.variables.get("PYTHONPATH", "")
+        named = [self.find(each) for each in variable.split(":") if each and "$" not in each]
+        own = [self.file_root(start)] if start.file else [start.folder]
+        return list(dict.fromkeys(map(normal, [*start.path, *own, *named, *self.path])))
+
+    def file_root(self, start: Start) -> PurePosixPath:
+        """Return the folder that is on the import path because `start.file` is served or run."""
+        folder = self.find(start.file, start.folder).parent
+        if start.attribute:  # `fastapi run` imports from above the outermost package
+            while folder / "__init__.py" in self.files:
+                folder = folder.parent
+        return folder
+
+    def module(self, name: str, roots: Iterable[PurePosixPath]) -> PurePosixPath | None:
+        """Return the file that `import name` imports, or None."""
+        for root in roots:
+            path = root.joinpath(*name.split("."))
+            for candidate in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+                if candidate in self.files:
+                    return candidate
+        return None
+
+    def places_of(self, source: Path) -> list[PurePosixPath]:
+        """Return the paths of a file of the repository."""
+        return [path for path, each in self.files.items() if each == source]
+
+
+def normal(path: PurePosixPath) -> PurePosixPath:
+    """Return `path` without `..`."""
+    parts: list[str] = []
+    for part in path.parts:
+        if part == "..":
+            if len(parts) > 1:
+                parts.pop()
+        else:
+            parts.append(part)
+    return PurePosixPath(*parts)

@@ -1,0 +1,375 @@
+"""The container that a Dockerfile builds."""
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+from dockerfile_parse import DockerfileParser
+from pathspec import GitIgnoreSpec
+
+from .container import Container, Copied, Installed, Place, normal
+from .shell import Command, Start, commands, exec_form, expand, find_installs, find_start
+
+_INSTRUCTIONS: Final = {
+    "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
+    "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
+}  # fmt: skip
+_PYTHON_TAG: Final = re.compile(r"python:?(?:\d-python)?-?(\d)\.(\d+)")
+_HEREDOC: Final = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
+
+
+@dataclass(frozen=True)
+class Instruction:
+    name: str
+    value: str
+    line: int
+    last_line: int
+
+
+@dataclass
+class Context:
+    """The files that a build can copy: those of a folder, without the ignored ones."""
+
+    folder: Path
+    files: Mapping[PurePosixPath, Path]
+    """The repository's files, by their path in the context."""
+    ignore: Path | None = None
+
+    def matching(self, pattern: str) -> list[PurePosixPath]:
+        """Return the files and folders that match `pattern`."""
+        parts = [part for part in PurePosixPath(pattern).parts if part not in ("/", ".")]
+        if not parts:
+            return [PurePosixPath(".")]
+        if not any(set("*?[") & set(part) for part in parts):
+            path = PurePosixPath(*parts)
+            return [path] if path in self.files or path in self.folders else []
+        return [
+            path
+            for path in [*self.files, *self.folders]
+            if len(path.parts) == len(parts)
+            and all(fnmatchcase(part, each) for part, each in zip(path.parts, parts, strict=True))
+        ]
+
+    @cached_property
+    def folders(self) -> set[PurePosixPath]:
+        return {parent for path in self.files for parent in path.parents}
+
+
+def instructions(text: str) -> list[Instruction]:
+    """Return the instructions of a Dockerfile; here-documents belong to the instruction above."""
+    file = io.BytesIO(text.encode())
+    found: list[Instruction] = []
+    ends: list[str] = []
+    for each in DockerfileParser(fileobj=file).structure:
+        name, content = each["instruction"], each["content"]
+        if ends:
+            last = found[-1]
+            found[-1] = replace(last, last_line=each["endline"] + 1)
+            if content.strip() == ends[0]:
+                ends.pop(0)
+            elif last.name == "RUN":
+                found[-1] = replace(found[-1], value=f"{last.value}\n{content}")
+        elif name in _INSTRUCTIONS:
+            found.append(
+                Instruction(name, each["value"], each["startline"] + 1, each["endline"] + 1)
+            )
+            ends = (
+                [match[2] for match in _HEREDOC.finditer(each["value"])]
+                if name in ("RUN", "COPY")
+                else []
+            )
+            if ends and name == "RUN":
+                found[-1] = replace(found[-1], value=_HEREDOC.sub("", each["value"]))
+    return found
+
+
+def ignore_file(context: PurePosixPath | Path, dockerfile: Path) -> list[Path]:
+    """Return the possible ignore files, the most specific first."""
+    return [
+        dockerfile.with_name(f"{dockerfile.name}.dockerignore"),
+        Path(context) / ".dockerignore",
+    ]
+
+
+def not_ignored(files: Mapping[PurePosixPath, Path], ignore: str) -> dict[PurePosixPath, Path]:
+    """Return `files` without those that a .dockerignore file excludes."""
+    patterns = []
+    for line in ignore.splitlines():
+        pattern = line.strip()
+        if pattern and not pattern.startswith("#"):
+            # Unlike in .gitignore, every pattern is relative to the context.
+            mark = "!" if pattern.startswith("!") else ""
+            pattern = pattern.removeprefix("!").removeprefix("/").removeprefix("./")
+            patterns.append(f"{mark}/{pattern}")
+    spec = GitIgnoreSpec.from_lines(patterns)
+    return {path: source for path, source in files.items() if not spec.match_file(str(path))}
+
+
+class DockerBuild:
+    """A simulation of `docker build`."""
+
+    def __init__(
+        self, path: Path, text: str, context: Context, read: Callable[[Path], str]
+    ) -> None:
+        """Build the Dockerfile `text` at `path`. `read` reads a file of the repository."""
+        self._read = read
+        self._path = path
+        self._context = context
+        self._arguments: dict[str, str] = {}
+        self._stages: dict[str, Container] = {}
+        self.missing = 0
+        """The number of sources to copy that the context lacks."""
+        self._run(text)
+
+    def stage(self, name: str = "") -> Container | None:
+        """Return the container of a stage, or of the last one."""
+        if name:
+            return self._stages.get(name.lower())
+        return list(self._stages.values())[-1] if self._stages else None
+
+    def _run(self, text: str) -> None:
+        stage: Container | None = None
+        entrypoint: tuple[Place, str | list[str]] | None = None
+        command: tuple[Place, str | list[str]] | None = None
+
+        def finish() -> None:
+            if stage is not None:
+                stage.starts = list(start_commands(stage, entrypoint, command)) or stage.starts
+
+        for each in instructions(text):
+            place = Place(self._path, each.line)
+            if each.name == "FROM":
+                finish()
+                stage = self._from(each, place)
+                entrypoint = command = None
+            elif each.name == "ARG":
+                for name, value in _pairs(each.value):
+                    known = self._arguments.get(name)
+                    variables = stage.variables if stage else self._arguments
+                    if value or known:
+                        variables.setdefault(name, expand(value, variables) or known or "")
+            elif stage is None:
+                continue
+            elif each.name == "ENV":
+                for name, value in _pairs(each.value):
+                    stage.variables[name] = expand(value, stage.variables)
+            elif each.name == "WORKDIR":
+                stage.folder = stage.find(expand(each.value.strip("\"'"), stage.variables))
+                stage.folders |= {stage.folder, *stage.folder.parents}
+            elif each.name in ("COPY", "ADD"):
+                self._copy(stage, each, place)
+            elif each.name == "RUN":
+                self._run_command(stage, each, place)
+            elif each.name == "ENTRYPOINT":
+                entrypoint, command = (place, exec_form(each.value)), None
+            elif each.name == "CMD":
+                command = (place, exec_form(each.value))
+        finish()
+
+    def _from(self, each: Instruction, place: Place) -> Container:
+        words = [word for word in each.value.split() if not word.startswith("--")]
+        image = expand(words[0], self._arguments) if words else ""
+        if image.lower() in self._stages:
+            stage = self._stages[image.lower()].copy()
+        else:
+            stage = Container(str(self._path), read=self._read)
+            stage.context, stage.ignore = self._context.folder, self._context.ignore
+            if match := _PYTHON_TAG.search(image):
+                stage.python = (int(match[1]), int(match[2]))
+                stage.python_place = place
+            if "uvicorn-gunicorn" in image:
+                stage.folder = PurePosixPath("/app")
+                stage.folders.add(stage.folder)
+                stage.variables["PYTHONPATH"] = "/app"
+                stage.starts = [
+                    (place, find_start(Command(["uvicorn", f"{module}:app"], stage.folder)))  # type: ignore[misc]
+                    for module in ("app.main", "main")
+                ]
+        name = words[2] if len(words) > 2 and words[1].lower() == "as" else ""
+        self._stages[name.lower() or str(len(self._stages))] = stage
+        self._stages.setdefault(str(len(self._stages) - 1), stage)
+        return stage
+
+    def _copy(self, stage: Container, each: Instruction, place: Place) -> None:
+        flags = re.findall(r"--([\w-]+)(?:=(\S+))?", each.value.split("[")[0])
+        rest = re.sub(r"^(?:\s*--[\w-]+(?:=\S+)?)+", "", each.value).strip()
+        if "<<" in rest:
+            return
+        words = exec_form(rest)
+        if isinstance(words, str):
+            words = words.split()
+        words = [expand(word.strip("\"'"), stage.variables) for word in words]
+        if len(words) < 2:
+            return
+        *sources, target = words
+        source_stage = dict(flags).get("from")
+        if source_stage is not None:
+            origin = self._stages.get(expand(source_stage, self._arguments).lower())
+            if origin is not None:
+                self._copy_from_stage(stage, origin, sources, target, place)
+            return
+        folder = stage.find(target)
+        matched = [
+            (pattern, self._context.matching(pattern))
+            for pattern in sources
+            if "://" not in pattern
+        ]
+        self.missing += sum(not paths for _, paths in matched)
+        paths = [path for _, some in matched for path in some]
+        is_folder = target.endswith(("/", ".")) or len(paths) > 1 or folder in stage.folders
+        parents = "parents" in dict(flags)
+        for path in paths:
+            if path in self._context.files:
+                to = folder / (path if parents else path.name) if is_folder else folder
+                stage.add(to, self._context.files[path], Copied(place, to.parent, each.last_line))
+                continue
+            base = folder / path if parents else folder
+            for file, source in self._context.files.items():
+                if path == PurePosixPath(".") or file.is_relative_to(path):
+                    stage.add(
+                        base / file.relative_to(path), source, Copied(place, base, each.last_line)
+                    )
+
+    def _copy_from_stage(
+        self, stage: Container, origin: Container, sources: list[str], target: str, place: Place
+    ) -> None:
+        folder = stage.find(target)
+        for pattern in sources:
+            source = normal(PurePosixPath("/") / pattern)
+            if source in origin.files:
+                name = (
+                    folder / source.name
+                    if target.endswith("/") or folder in stage.folders
+                    else folder
+                )
+                stage.add(name, origin.files[source], Copied(place, name.parent))
+            for path, file in origin.below(source):
+                if path != PurePosixPath("."):
+                    stage.add(folder / path, file, Copied(place, folder))
+        stage.installed += [each for each in origin.installed if each not in stage.installed]
+        stage.path += [each for each in origin.path if each not in stage.path]
+
+    def _run_command(self, stage: Container, each: Instruction, place: Place) -> None:
+        mounted = dict(stage.files)
+        for mount in re.findall(r"--mount=(\S*type=bind\S*)", each.value):
+            options = {
+                name: value
+                for name, _, value in (option.partition("=") for option in mount.split(","))
+            }
+            source = options.get("source", options.get("src", "."))
+            target = stage.find(options.get("target", options.get("dst", ".")))
+            for path in self._context.matching(source):
+                if path in self._context.files:
+                    mounted[target] = self._context.files[path]
+                else:
+                    mounted |= {
+                        normal(target / file.relative_to(path)): origin
+                        for file, origin in self._context.files.items()
+                        if path == PurePosixPath(".") or file.is_relative_to(path)
+                    }
+        value = re.sub(r"^(?:\s*--[\w-]+(?:=\S+)?)+", "", each.value).strip()
+        for command in commands(exec_form(value), stage.folder, stage.variables):
+            stage.installed += installed(command, mounted, place)
+            run_file_command(stage, command, place)
+
+
+def installed(
+    command: Command, files: Mapping[PurePosixPath, Path], place: Place
+) -> Iterator[Installed]:
+    """Yield the packages that `command` installs in a container with `files`."""
+    for install in find_installs(command):
+        found = [files.get(normal(install.folder / name)) for name in install.files]
+        for project in install.projects:
+            for name in ("pyproject.toml", "setup.py", "setup.cfg"):
+                found.append(files.get(normal(install.folder / project / name)))
+        yield Installed(place, install, tuple(dict.fromkeys(filter(None, found))))
+
+
+def run_file_command(stage: Container, command: Command, place: Place) -> None:
+    """Apply `cp`, `mv` and `rm`, and the import path of an installed project, to `stage`."""
+    words = [word for word in command.words if not word.startswith("-")]
+    for install in find_installs(command):
+        for project in install.projects if install.has_project else ():
+            folder = normal(install.folder / project)
+            has_source = folder / "src" in stage.folders
+            stage.path.append(folder / "src" if has_source else folder)
+    if words[:1] in (["cp"], ["mv"]) and len(words) > 2:
+        target = normal(command.folder / words[-1])
+        for word in words[1:-1]:
+            source = normal(command.folder / word.removesuffix("/*").removesuffix("/."))
+            into = (
+                target / source.name
+                if target in stage.folders and word[-2:] not in ("/*", "/.")
+                else target
+            )
+            for path, file in list(stage.below(source)):
+                stage.add(into / path, file, Copied(place, into))
+                if words[0] == "mv":
+                    stage.files.pop(source / path, None)
+    elif words[:1] == ["rm"]:
+        for word in words[1:]:
+            for path, _ in list(stage.below(normal(command.folder / word))):
+                stage.files.pop(normal(command.folder / word) / path, None)
+    elif words[:2] == ["git", "clone"]:
+        stage.unknown = f"{place} clones its code"
+
+
+def start_commands(
+    container: Container,
+    entrypoint: tuple[Place, str | list[str]] | None,
+    command: tuple[Place, str | list[str]] | None,
+) -> Iterator[tuple[Place, Start]]:
+    """Yield what a container starts, from its entrypoint and command. Scripts are followed."""
+    place, text = entrypoint or command or (None, "")
+    if place is None:
+        return
+    if entrypoint and command and isinstance(command[1], list) and isinstance(text, list):
+        text = [*text, *command[1]]
+    parts = [text] if not (entrypoint and command) else [text, command[1]]
+    for part in parts:
+        where = command[0] if command and part is command[1] else place
+        for each in commands(part, container.folder, container.variables):
+            yield from starts_of(container, each, where)
+
+
+def starts_of(
+    container: Container, command: Command, place: Place, depth: int = 0
+) -> Iterator[tuple[Place, Start]]:
+    """Yield what `command` starts; the lines of a shell script are followed."""
+    start = find_start(command)
+    if start is None:
+        return
+    if start.script and depth < 3:
+        for word in command.words:
+            source = container.files.get(container.find(word, command.folder))
+            if source is not None and not word.endswith(".py"):
+                text = container.read(source)
+                if word.endswith(".sh") or text.startswith("#!"):
+                    for inner in commands(
+                        _script(text), command.folder, command.variables | container.variables
+                    ):
+                        yield from starts_of(container, inner, Place(source, 1), depth + 1)
+                    return
+    yield place, start
+
+
+def _script(text: str) -> str:
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    words = re.compile(r"^\s*(?:if|then|else|elif|fi|do|done|while|for|case|esac|set)\b")
+    return "\n".join(words.sub("", line) for line in lines)
+
+
+def _pairs(value: str) -> Iterator[tuple[str, str]]:
+    """Yield the names and values of ENV and ARG."""
+    found = re.findall(r"(\w+)=(\"(?:[^\"\\]|\\.)*\"|'[^']*'|(?:[^\s\\]|\\.)*)", value)
+    if found:
+        yield from ((name, text.strip("\"'")) for name, text in found)
+    else:
+        name, _, text = value.strip().partition(" ")
+        if name:
+            yield name, text.strip()

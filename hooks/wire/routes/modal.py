@@ -1,0 +1,401 @@
+"""The container of a Modal function: its image, its packages, and the files that Modal adds."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Final
+
+import libcst as cst
+import libcst.matchers as m
+
+from ..app_calls import imported_names
+from ..modal_functions import ModalFunction
+from ..project import Project
+from ..source import Source
+from .container import Container, Copied, Installed, Place
+from .dockerfile import Context, DockerBuild, installed, run_file_command
+from .shell import Install, commands
+
+HOME: Final = PurePosixPath("/root")
+_MAX_DEPTH: Final = 8
+
+
+@dataclass(frozen=True)
+class ImageCall:
+    """A method call that builds an image, such as `.pip_install("fastapi")`."""
+
+    source: Source
+    call: cst.Call
+
+    @property
+    def method(self) -> str:
+        return self.call.func.attr.value if isinstance(self.call.func, cst.Attribute) else ""
+
+    @property
+    def place(self) -> Place:
+        name = self.call.func.attr if isinstance(self.call.func, cst.Attribute) else self.call
+        return Place(self.source.path, self.source.line(name))
+
+    def strings(self, *keywords: str) -> list[str]:
+        """Return the strings of the positional arguments and of the arguments `keywords`."""
+        return [
+            text
+            for argument in self.call.args
+            if argument.keyword is None or argument.keyword.value in keywords
+            for text in strings(self.source, argument.value)
+        ]
+
+    def named(self, keyword: str) -> list[str]:
+        """Return the strings of the argument `keyword`."""
+        return [
+            text
+            for argument in self.call.args
+            if argument.keyword and argument.keyword.value == keyword
+            for text in strings(self.source, argument.value)
+        ]
+
+
+def strings(source: Source, node: cst.BaseExpression, depth: int = 0) -> Iterator[str]:
+    """Yield the string constants in an expression; a name stands for its last assignment."""
+    if isinstance(node, cst.SimpleString):
+        value = node.evaluated_value
+        yield value if isinstance(value, str) else value.decode(errors="replace")
+    elif isinstance(node, cst.Name) and depth < _MAX_DEPTH:
+        assigned = last_assigned(source, node.value)
+        if assigned is not None:
+            yield from strings(source, assigned, depth + 1)
+    else:
+        for child in node.children:
+            if isinstance(child, cst.BaseExpression):
+                yield from strings(source, child, depth)
+            elif isinstance(child, cst.BaseElement | cst.Arg):
+                yield from strings(source, child.value, depth)
+
+
+def last_assigned(
+    source: Source, name: str, before: cst.CSTNode | None = None
+) -> cst.BaseExpression | None:
+    """Return the value of the last assignment to `name` above `before`."""
+    pattern = m.Assign(targets=[m.AssignTarget(target=m.Name(name))]) | m.AnnAssign(
+        target=m.Name(name), value=m.DoesNotMatch(None)
+    )
+    values = [
+        node.value
+        for node in m.findall(source.module, pattern)
+        if isinstance(node, cst.Assign | cst.AnnAssign)
+        and node.value is not None
+        and (before is None or source.end(node) < source.start(before))
+    ]
+    return max(values, key=source.start) if values else None
+
+
+def image_calls(project: Project, source: Source, decorator: cst.Call) -> list[ImageCall]:
+    """Return the calls that build the image of a function, the first one first.
+
+    Images that the file imports from other files of the repository are followed.
+    """
+    argument = _argument(decorator, "image")
+    value = argument
+    if value is None and isinstance(decorator.func, cst.Attribute):
+        app = decorator.func.value
+        while isinstance(app, cst.Name):
+            found = _definition(project, source, app.value)
+            if found is None:
+                return []
+            source, app = found
+        if isinstance(app, cst.Call):
+            value = _argument(app, "image")
+    calls: list[ImageCall] = []
+    node: cst.BaseExpression | None = value
+    before: cst.CSTNode | None = None
+    for _ in range(100):
+        if isinstance(node, cst.Call):
+            calls.insert(0, ImageCall(source, node))
+            node = node.func
+        elif isinstance(node, cst.Attribute):
+            node = node.value
+        elif isinstance(node, cst.Name):
+            found = _definition(project, source, node.value, node if before else None)
+            before = node
+            if found is None:
+                break
+            if found[0] is not source:
+                before = None
+            source, node = found
+        else:
+            break
+    return calls
+
+
+def _argument(call: cst.Call, name: str) -> cst.BaseExpression | None:
+    return next(
+        (each.value for each in call.args if each.keyword and each.keyword.value == name), None
+    )
+
+
+def _definition(
+    project: Project, source: Source, name: str, before: cst.CSTNode | None = None
+) -> tuple[Source, cst.BaseExpression] | None:
+    """Return the value of `name`, and the file that assigns it."""
+    value = last_assigned(source, name, before)
+    if value is not None:
+        return source, value
+    for module, imported, local in imported_names(source):
+        if local == name and imported:
+            path = own_module(project, source.path, module)
+            if path is not None:
+                other = project.source(path)
+                value = last_assigned(other, imported)
+                return (other, value) if value is not None else None
+    return None
+
+
+def own_module(project: Project, importer: Path, module: str) -> Path | None:
+    """Return the file of the repository that `importer` imports as `module`, the nearest if several."""
+    dots = len(module) - len(module.lstrip("."))
+    parts = module.lstrip(".").split(".")
+    folders = [importer.parents[dots - 1]] if dots else [*importer.parents]
+    files = set(project.files)
+    for folder in folders:
+        path = folder.joinpath(*parts) if parts != [""] else folder
+        for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+            if candidate in files:
+                return candidate
+    return None
+
+
+def modal_container(
+    project: Project, function: ModalFunction, decorator: cst.Call | None
+) -> Container:
+    """Return the container of a Modal function."""
+    source = project.source(function.path)
+    place = Place(function.path, source.line(function.node.name))
+    container = Container(f"{place} (Modal)", read=project.text, folder=HOME, path=[HOME])
+    container.folders.add(HOME)
+    calls = image_calls(project, source, decorator) if decorator is not None else []
+    for each in calls:
+        container = _built(project, container, each)
+    container.name = f"{place} (Modal)"
+    container.path += [
+        PurePosixPath(each) for each in _path_changes(source) if each.startswith("/")
+    ]
+    container.path.append(HOME)
+    _add_own_files(project, container, source)
+    return container
+
+
+def _built(project: Project, container: Container, each: ImageCall) -> Container:
+    method, place = each.method, each.place
+    if method in ("pip_install", "uv_pip_install"):
+        packages = tuple(each.strings("packages"))
+        files = tuple(
+            filter(None, (_existing(project, each, name) for name in each.named("requirements")))
+        )
+        container.installed.append(Installed(place, Install(HOME, packages=packages), files))
+    elif method in (
+        "pip_install_from_requirements",
+        "pip_install_from_pyproject",
+        "poetry_install_from_file",
+        "uv_sync",
+    ):
+        container.installed += _from_files(project, each)
+    elif method in ("run_commands", "dockerfile_commands"):
+        for text in each.strings():
+            line = re.sub(r"^\s*RUN\s+", "", text)
+            for command in commands(line, container.folder, container.variables):
+                container.installed += installed(command, container.files, place)
+                run_file_command(container, command, place)
+    elif method == "from_dockerfile":
+        built = _from_dockerfile(project, each)
+        if built is not None:
+            container = built
+            container.path.append(HOME)
+    elif method in ("debian_slim", "from_registry", "micromamba"):
+        names = [*each.named("python_version"), *each.named("add_python"), *each.strings()]
+        for name in names:
+            if match := re.search(r"(?:\A|python:?)(3)\.(\d+)", name):
+                container.python, container.python_place = (3, int(match[2])), place
+                break
+    elif method == "env":
+        for argument in each.call.args:
+            if isinstance(argument.value, cst.Dict):
+                container.variables |= _dictionary(each.source, argument.value)
+    elif method == "workdir":
+        container.folder = container.find("".join(each.strings()[:1]))
+        container.path.append(container.folder)
+    else:
+        _add_local(project, container, each)
+    return container
+
+
+def _from_files(project: Project, each: ImageCall) -> Iterator[Installed]:
+    method = each.method
+    names = each.strings(
+        "requirements_txt", "pyproject_toml", "poetry_pyproject_toml", "uv_project_dir"
+    )
+    if method == "uv_sync":
+        names = [f"{(names or ['.'])[0]}/pyproject.toml"]
+    files = tuple(filter(None, (_existing(project, each, name) for name in names[:1])))
+    extras = frozenset(
+        [
+            *each.named("optional_dependencies"),
+            *each.named("groups"),
+            *each.named("extras"),
+            *each.named("with_"),
+        ]
+    )
+    is_locked = method in ("uv_sync", "poetry_install_from_file")
+    yield Installed(
+        each.place, Install(HOME, extras=extras, is_locked=is_locked, has_project=False), files
+    )
+
+
+def _existing(project: Project, each: ImageCall, name: str) -> Path | None:
+    """Return a file that a path in the code names: relative to the file, or to where it is deployed."""
+    for folder in (Path(), each.source.path.parent, *each.source.path.parent.parents):
+        path = folder / name.removeprefix("./")
+        if path in set(project.files):
+            return path
+    return None
+
+
+def _from_dockerfile(project: Project, each: ImageCall) -> Container | None:
+    names = each.strings("path")
+    path = _existing(project, each, names[0]) if names else None
+    if path is None:
+        return None
+    context = (each.named("context_dir") or [""])[0]
+    folder = Path(context) if context else Path()
+    files = {
+        PurePosixPath(name): each_file
+        for each_file in project.repository_files
+        if (name := project.relative(each_file, folder)) is not None
+    }
+    return DockerBuild(path, project.text(path), Context(folder, files), project.text).stage()
+
+
+def _dictionary(source: Source, node: cst.Dict) -> dict[str, str]:
+    found = {}
+    for element in node.elements:
+        if isinstance(element, cst.DictElement):
+            name, value = list(strings(source, element.key)), list(strings(source, element.value))
+            if name and value:
+                found[name[0]] = value[0]
+    return found
+
+
+def _add_local(project: Project, container: Container, each: ImageCall) -> None:
+    method = each.method
+    if method in ("add_local_python_source", "copy_local_python_source"):
+        for name in each.strings("modules"):
+            path = own_module(project, each.source.path, name)
+            if path is not None and path.name != "__init__.py":
+                container.add(HOME / path.name, path, Copied(each.place, HOME))
+                continue
+            # Without an __init__.py, it is a namespace package.
+            package = path.parent if path else _folder_named(project, each.source.path, name)
+            if package is not None:
+                target = HOME.joinpath(*name.split("."))
+                _add_folder(project, container, package, target, each.place)
+    elif method in ("add_local_dir", "copy_local_dir"):
+        remote = (each.named("remote_path") or each.strings("local_path")[1:] or [""])[0]
+        local = each.named("local_path") or each.strings()[:1] or ["."]
+        folder = _folder(project, each, local[0])
+        if folder is not None:
+            _add_folder(project, container, folder, _remote(container, remote), each.place)
+    elif method in ("add_local_file", "copy_local_file"):
+        texts = each.strings("local_path", "remote_path")
+        source = _existing(project, each, texts[0]) if texts else None
+        if source is not None and len(texts) > 1:
+            to = _remote(container, texts[1])
+            to = to / source.name if texts[1].endswith("/") else to
+            container.add(to, source, Copied(each.place, to.parent))
+
+
+def _folder_named(project: Project, importer: Path, name: str) -> Path | None:
+    """Return the folder that `importer` may import as `name`, the nearest if there are several."""
+    packages = {parent for path in project.modules for parent in path.parents}
+    folders = (folder.joinpath(*name.split(".")) for folder in importer.parents)
+    return next((folder for folder in folders if folder in packages), None)
+
+
+def _folder(project: Project, each: ImageCall, name: str) -> Path | None:
+    folders = {parent for path in project.files for parent in path.parents}
+    bases = [Path(), each.source.path.parent]
+    if above := re.search(r"__file__\S*?((?:\.parent)+)", each.source.code(each.call)):
+        bases = [each.source.path.parents[above[1].count(".parent") - 1]]
+    for base in bases:
+        path = base / name.removeprefix("./").rstrip("/")
+        if path in folders:
+            return path
+    return None
+
+
+def _remote(container: Container, target: str) -> PurePosixPath:
+    return container.find(re.sub(r"^~", str(HOME), target), PurePosixPath("/"))
+
+
+def _add_folder(
+    project: Project, container: Container, folder: Path, target: PurePosixPath, place: Place
+) -> None:
+    for path in project.files:
+        if path.is_relative_to(folder):
+            container.add(target / path.relative_to(folder), path, Copied(place, target))
+    container.folders.add(target)
+
+
+def _path_changes(source: Source) -> list[str]:
+    """Return the folders that the file adds to sys.path."""
+    return re.findall(r"sys\.path\.(?:append|insert)\((?:\d+,\s*)?[\"']([^\"']+)", source.text)
+
+
+def _add_own_files(project: Project, container: Container, source: Source) -> None:
+    """Add the function's file: with its whole package if it is deployed by `modal deploy -m`."""
+    path = source.path
+    if is_deployed_as_module(project, container, source):
+        root = _package_root(project, path)
+        for each in project.files:
+            if each.suffix == ".py" and each.is_relative_to(root / path.relative_to(root).parts[0]):
+                container.add(HOME / each.relative_to(root), each)
+        container.main = HOME / path.relative_to(root)
+    else:
+        container.add(HOME / path.name, path)
+        container.main = HOME / path.name
+
+
+def _package_root(project: Project, path: Path) -> Path:
+    """Return the folder that the top-level package of `path` is in."""
+    folder = path.parent
+    files = set(project.files)
+    while folder != Path() and folder / "__init__.py" in files:
+        folder = folder.parent
+    # A namespace package, as in `modal deploy -m src.app`.
+    return (
+        folder if folder / "__init__.py" not in files and folder != path.parent else folder.parent
+    )
+
+
+def is_deployed_as_module(project: Project, container: Container, source: Source) -> bool:
+    """Return True if Modal adds the whole package of the file."""
+    path = source.path
+    if len(path.parts) == 1:
+        return False
+    for _, text in project.texts(
+        "README*", "*.md", "Makefile", "justfile", "*.sh", "*.y*ml", "pyproject.toml"
+    ):
+        for match in re.finditer(r"modal (?:deploy|serve|run)\b([^\n]*)", text):
+            if (
+                re.search(rf"-m\s+\S*{re.escape(path.stem)}\b", match[1])
+                and f".{path.stem}" in match[1]
+            ):
+                return True
+            if re.search(rf"(?<![\w-]){re.escape(path.as_posix())}\b", match[1]):
+                return False
+    for module, name, _ in imported_names(source):
+        if module.startswith("."):
+            return True
+        target = own_module(project, path, module) or own_module(project, path, f"{module}.{name}")
+        if target is not None and not container.places_of(target):
+            return True
+    return False
