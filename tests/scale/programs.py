@@ -1,0 +1,225 @@
+"""The real programs with the files that `scale` writes, on free ports of 127.0.0.1."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+from http.client import HTTPException
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+from urllib.request import urlopen
+
+import yaml
+from click.testing import CliRunner
+
+from hooks.cli import cli
+
+from ..fakes.honeycomb import INGEST_KEY
+from ..service.process import PATIENCE, Log, free_port, wait_until
+from .services import Endpoints
+
+
+class Program:
+    """A process that runs while the block does. `stop` and `start` restart it on the same ports."""
+
+    def __init__(self, command: list[str], *, health: str, metrics: int, **variables: str) -> None:
+        self._command = command
+        self._health = health
+        self._metrics = f"http://127.0.0.1:{metrics}/metrics"
+        self._variables = variables
+        self._log = Log()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            env={"PATH": os.environ["PATH"], **self._variables},
+            stdin=subprocess.DEVNULL,
+            stdout=self._log.file,
+            stderr=subprocess.STDOUT,
+        )
+        wait_until(self._is_up, f"a healthy {shlex.join(self._command)}")
+
+    def _is_up(self) -> bool:
+        assert self._process.poll() is None, self.log()
+        try:
+            with urlopen(self._health, timeout=PATIENCE) as response:
+                return bool(response.status == 200)
+        except (OSError, HTTPException):
+            return False
+
+    def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
+        """Stop the process, and print the CPU time and the memory that it has used."""
+        self._process.send_signal(how)
+        wait_until(self._is_over, f"an end of {shlex.join(self._command)}")
+
+    def _is_over(self) -> bool:
+        process, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+        if process:
+            self._process.returncode = os.waitstatus_to_exitcode(status)
+            seconds, megabytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
+            print(f"{Path(self._command[0]).name}: {seconds:.2f} s of CPU, {megabytes:.0f} MB")
+        return bool(process)
+
+    def metric(self, name: str, label: str = "") -> float:
+        """Return the current value of a counter or gauge: the series with `label`, added up."""
+        with urlopen(self._metrics, timeout=PATIENCE) as response:
+            lines = response.read().decode().splitlines()
+        return sum(
+            float(line.split()[-1])
+            for line in lines
+            if re.match(rf"{name}[ {{]", line) and label in line
+        )
+
+    def log(self) -> str:
+        """Return the output so far."""
+        return self._log.text()
+
+
+class Collector(Program):
+    """A Collector with `project`/collector, which `scale` has written."""
+
+    def __init__(
+        self, program: Path, project: Path, honeycomb: str, *changes: dict[str, Any]
+    ) -> None:
+        http, grpc, health, metrics = free_port(), free_port(), free_port(), free_port()
+        reader = {"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": metrics}}}}
+        self.endpoints = Endpoints(f"http://127.0.0.1:{http}", f"http://127.0.0.1:{grpc}")
+        folder = project / "collector"
+        addresses = {
+            "extensions": {"health_check": {"endpoint": f"127.0.0.1:{health}"}},
+            "receivers": {
+                "otlp": {
+                    "protocols": {
+                        "http": {"endpoint": f"127.0.0.1:{http}"},
+                        "grpc": {"endpoint": f"127.0.0.1:{grpc}"},
+                    }
+                }
+            },
+            "service": {"telemetry": {"metrics": {"readers": [reader]}}},
+        }
+        [service] = [
+            service
+            for name, service in _read(folder / "compose.yaml")["services"].items()
+            if name == "collector"
+        ]
+        flags = [flag for flag in service["command"] if not flag.startswith("--config=")]
+        super().__init__(
+            [
+                str(program),
+                f"--config={folder / 'collector.yaml'}",
+                *_more(folder, "--config=", addresses, *changes),
+                *flags,
+            ],
+            health=f"http://127.0.0.1:{health}",
+            metrics=metrics,
+            HONEYCOMB_API_KEY=INGEST_KEY,
+            HONEYCOMB_API_ENDPOINT=honeycomb,
+            QUEUE_DIRECTORY=str(folder / "queue"),
+        )
+
+    def wait_until_sent(self, traces: int) -> None:
+        """Wait until all `traces` are decided, and Honeycomb has those that were kept."""
+
+        def is_sent() -> bool:
+            decided = self.metric("otelcol_processor_tail_sampling_global_count_traces_sampled")
+            kept = self.metric("otelcol_processor_outgoing_items", 'processor="transform')
+            return decided == traces and self.metric("otelcol_exporter_sent_spans") == kept
+
+        wait_until(is_sent, "decisions and exports of the Collector")
+
+
+class Refinery(Program):
+    """A node of Refinery with `project`/refinery, which `scale` has written."""
+
+    def __init__(
+        self,
+        program: Path,
+        project: Path,
+        honeycomb: str,
+        *changes: dict[str, Any],
+        peer: int | None = None,
+    ) -> None:
+        http, grpc, peer, metrics = free_port(), free_port(), peer or free_port(), free_port()
+        self.endpoints = Endpoints(f"http://127.0.0.1:{http}", f"http://127.0.0.1:{grpc}")
+        folder = project / "refinery"
+        addresses = {
+            "Network": {
+                "ListenAddr": f"127.0.0.1:{http}",
+                "PeerListenAddr": f"127.0.0.1:{peer}",
+                "HoneycombAPI": honeycomb,
+            },
+            "GRPCServerParameters": {"ListenAddr": f"127.0.0.1:{grpc}"},
+            "PrometheusMetrics": {"ListenAddr": f"127.0.0.1:{metrics}"},
+            "PeerManagement": {"Identifier": "127.0.0.1"},
+        }
+        super().__init__(
+            [
+                str(program),
+                f"--config={folder / 'refinery.yaml'}",
+                *_more(folder, "--config=", addresses, *changes),
+                f"--rules_config={folder / 'rules.yaml'}",
+            ],
+            health=f"{self.endpoints.http}/ready",
+            metrics=metrics,
+            REFINERY_SEND_KEY=INGEST_KEY,
+        )
+
+    @property
+    def decided(self) -> float:
+        """The number of traces that were kept or dropped so far."""
+        return self.metric("trace_send_kept") + self.metric("trace_send_dropped")
+
+    @property
+    def pending(self) -> float:
+        """The number of traces that are not decided yet."""
+        return self.metric("trace_accepted") - self.decided
+
+
+def new_project(folder: Path) -> Path:
+    """Return `folder` with the answers of a project in it."""
+    folder.mkdir(parents=True)
+    answers = {"project_name": "shop", "honeycomb_region": "us"}
+    (folder / ".copier-answers.yml").write_text(yaml.safe_dump(answers))
+    return folder
+
+
+def write(project: Path, *arguments: str) -> None:
+    """Run `copier-honeycomb scale` in `project`."""
+    command = ["scale", *arguments, "--force", f"--project={project}"]
+    result = CliRunner().invoke(cli, command, env=_UNSET)
+    assert result.exit_code == 0, result.output
+
+
+_UNSET: Final[dict[str, str | None]] = {
+    name: None for name in os.environ if name.startswith(("HONEYCOMB_", "OTEL_"))
+}
+
+
+def _more(folder: Path, option: str, *changes: dict[str, Any]) -> list[str]:
+    """Further files of configuration, which override the first one."""
+    arguments = []
+    for change in changes:
+        path = folder / f"change-{free_port()}.yaml"
+        path.write_text(yaml.safe_dump(change))
+        arguments.append(f"{option}{path}")
+    return arguments
+
+
+def _read(path: Path) -> Any:
+    return yaml.safe_load(path.read_text())
