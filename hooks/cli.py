@@ -25,6 +25,7 @@ _COMMANDS: Final = {
     "check": _Entry("hooks.honeycomb.cli:check", "Validate honeycomb/ without Honeycomb."),
     "wire": _Entry("hooks.wire.cli:main", "Trace an existing service: edit its files."),
     "traces": _Entry("hooks.traces.cli:traces", "Show the traces of a service on this machine."),
+    "update": _Entry("hooks.update.cli:update", "Update a project, and lose no edit."),
     "scale": _Entry("hooks.scale:scale", "Configure a Collector or Refinery for several services."),
     "demo": _Entry(
         "hooks.demo.show:main", "Render a service, send a prompt, show the trace.", False

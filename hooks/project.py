@@ -12,6 +12,8 @@ import click
 import yaml
 from dotenv import load_dotenv
 
+from .source import requirement
+
 _HOSTS: Final = {"us": "api.honeycomb.io", "eu": "api.eu1.honeycomb.io"}
 
 
@@ -25,6 +27,7 @@ class Project:
 
     root: Path
     answers: Mapping[str, Any]
+    answers_file: str = ".copier-answers.yml"
 
     @property
     def release(self) -> str:
@@ -34,9 +37,7 @@ class Project:
     @property
     def source(self) -> str:
         """The template, as `uvx --from` accepts it."""
-        source = str(self.answers.get("_src_path", "")).replace("gh:", "https://github.com/")
-        source = source.replace("gl:", "https://gitlab.com/")
-        return source if source.startswith(("/", ".", "~", "git+")) else f"git+{source}"
+        return requirement(str(self.answers.get("_src_path", "")))
 
     @property
     def package_dir(self) -> Path:
@@ -133,25 +134,37 @@ def find_project(root: Path, answers_file: str | None = None) -> Project:
 
     Without `answers_file`, any `.copier-answers*.yml` that holds the template's answers is used.
     """
+    return find_projects(root, answers_file)[0]
+
+
+def find_projects(root: Path, answers_file: str | None = None) -> list[Project]:
+    """The projects in `root`: more than one if the template was copied there several times."""
     if not root.is_dir():
         raise ProjectError(f"The folder {root} does not exist.")
     if answers_file is not None and not (root / answers_file).is_file():
         raise ProjectError(f"The file {root / answers_file} does not exist.")
+    found = []
+    unreadable = []
     for path in (
         [root / answers_file] if answers_file else sorted(root.glob(".copier-answers*.yml"))
     ):
         try:
             answers = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, ValueError):
-            raise ProjectError(
-                f"{path.name} is not valid YAML. Resolve the conflict in it, if there is one."
-            ) from None
+            unreadable.append(path.name)
+            continue
         if isinstance(answers, dict) and {"honeycomb_region", "project_name"} <= answers.keys():
-            return Project(root, answers)
-    raise ProjectError(
-        f"{root} was not rendered from this template. Run the command in the project's folder, or"
-        " name it with --project; run `copier copy` first if the project is new."
-    )
+            found.append(Project(root, answers, path.relative_to(root).as_posix()))
+    if unreadable and not found:
+        raise ProjectError(
+            f"{unreadable[0]} is not valid YAML. Resolve the conflict in it, if there is one."
+        )
+    if not found:
+        raise ProjectError(
+            f"{root} was not rendered from this template. Run the command in the project's folder, or"
+            " name it with --project; run `copier copy` first if the project is new."
+        )
+    return found
 
 
 def variable(name: str) -> str | None:

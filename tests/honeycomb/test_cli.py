@@ -17,6 +17,7 @@ COMMANDS = (
     "check",
     "wire",
     "traces",
+    "update",
     "scale",
     "demo",
     "release",

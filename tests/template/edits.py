@@ -3,12 +3,13 @@
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
 from random import Random
 from typing import Final
 
-from .projects import Project
+from .projects import ANSWERS_FILE, Project, contents, write
 
 MIDDLE: Final = b"# mine, in the middle\n"
 END: Final = b"# mine, at the end\n"
@@ -17,6 +18,16 @@ INSTEAD: Final = b"# mine instead\n"
 Lines = list[bytes]
 Edit = Callable[[Random, Lines], Lines | None]
 """Returns the edited lines, or None to delete the file."""
+
+
+STRANGE_NAMES: Final = (
+    "a b.json",
+    "-c.json",
+    "é 漢.json",
+    'it\'s "quoted".json',
+    "tab\t.json",
+    "back\\.json",
+)
 
 
 def add_lines(lines: Lines) -> Lines:
@@ -104,3 +115,45 @@ def edit_every_file(project: Project, scratch: Path) -> dict[str, str]:
 
     project.edit(change)
     return edits
+
+
+@dataclass(frozen=True)
+class EditedProject:
+    """What `edit_in_every_way` did."""
+
+    edits: dict[str, str]
+    """The name of the edit by managed file."""
+    deleted: list[str]
+    coming: set[str]
+    """New managed files, where the user has a file of the same name."""
+
+
+def edit_in_every_way(project: Project, scratch: Path) -> EditedProject:
+    """Edit, delete and move files of every kind, and create files in the template's folders."""
+    edits = edit_every_file(project, scratch)
+    here = contents(project.folder)
+    deleted = [name for name in project.base if name not in here]
+    # Half of the deleted files are moved, or become a package.
+    for name in deleted[::2]:
+        moved = (
+            name.removesuffix(".py") + "/__init__.py" if name.endswith(".py") else f"mine/{name}"
+        )
+        write(project.folder, {moved: project.base[name].decode() + "# mine\n"})
+    started_once = sorted(here.keys() - project.base.keys())
+    for number, name in enumerate(started_once):
+        path = project.folder / name
+        match number % 4:
+            case 0:
+                path.unlink()
+            case 1:
+                path.rename(path.with_name(f"my_{path.name}"))
+            case 2:
+                path.write_text("mine\n")
+    for name in sorted(project.base.keys() - {ANSWERS_FILE, *deleted})[::2]:
+        (project.folder / name).chmod(0o755)
+    packages = {f"{name[:-3]}/__init__.py" for name in deleted}
+    coming = project.fresh.keys() - project.base.keys() - packages
+    write(project.folder, dict.fromkeys(coming, "mine, and there first\n"))
+    write(project.folder, {".env": "HONEYCOMB_API_KEY=mine\n", ".gitignore": ".env\n"})
+    write(project.folder, {f"honeycomb/boards/{name}": "mine\n" for name in STRANGE_NAMES})
+    return EditedProject(edits, deleted, coming)

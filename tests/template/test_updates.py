@@ -15,7 +15,7 @@ from ..depth import in_depth
 from ..environments import Environment
 from .answer_combinations import PLANS, PROTOCOLS, REGIONS, SECRETS
 from .conftest import NewProject
-from .edits import END, INSTEAD, MIDDLE, edit_every_file
+from .edits import END, INSTEAD, MIDDLE, edit_in_every_way
 from .projects import (
     ANSWERS_FILE,
     CURRENT,
@@ -36,14 +36,6 @@ from .projects import (
     write,
 )
 
-STRANGE_NAMES = (
-    "a b.json",
-    "-c.json",
-    "é 漢.json",
-    'it\'s "quoted".json',
-    "tab\t.json",
-    "back\\.json",
-)
 MARKERS = (b"<<<<<<< before updating", b">>>>>>> after updating")
 
 
@@ -122,46 +114,21 @@ def test_edits_of_any_kind_are_merged_as_git_merges_them(
     kind: Kind, version: str, project: NewProject, tmp_path: Path
 ) -> None:
     mine = project(kind, version)
-    edits = edit_every_file(mine, tmp_path / "formatted")
-    here = contents(mine.folder)
-    deleted = [name for name in mine.base if name not in here]
-    # Half of the deleted files are moved, or become a package.
-    for name in deleted[::2]:
-        moved = (
-            name.removesuffix(".py") + "/__init__.py" if name.endswith(".py") else f"mine/{name}"
-        )
-        write(mine.folder, {moved: mine.base[name].decode() + "# mine\n"})
-    started_once = sorted(here.keys() - mine.base.keys())
-    for number, name in enumerate(started_once):
-        path = mine.folder / name
-        match number % 4:
-            case 0:
-                path.unlink()
-            case 1:
-                path.rename(path.with_name(f"my_{path.name}"))
-            case 2:
-                path.write_text("mine\n")
-    for name in sorted(without(mine.base, [ANSWERS_FILE, *deleted]))[::2]:
-        (mine.folder / name).chmod(0o755)
-    # The user has a file of the same name as each new managed file.
-    coming = mine.fresh.keys() - mine.base.keys() - {f"{name[:-3]}/__init__.py" for name in deleted}
-    write(mine.folder, dict.fromkeys(coming, "mine, and there first\n"))
-    write(mine.folder, {".env": "HONEYCOMB_API_KEY=mine\n", ".gitignore": ".env\n"})
-    write(mine.folder, {f"honeycomb/boards/{name}": "mine\n" for name in STRANGE_NAMES})
+    edited = edit_in_every_way(mine, tmp_path / "formatted")
 
     conflicts = updated(mine)
 
-    assert deleted
+    assert edited.deleted
     after = contents(mine.folder)
-    assert not set(deleted) & after.keys()
-    assert conflicts >= coming
-    for name, edit in edits.items():
+    assert not set(edited.deleted) & after.keys()
+    assert conflicts >= edited.coming
+    for name, edit in edited.edits.items():
         if edit == "add lines":
             assert after[name].count(MIDDLE) == after[name].count(END) == 1, name
         if edit == "same line":
             text = after[name]
             assert text.index(MARKERS[0]) < text.index(INSTEAD) < text.index(MARKERS[1]), name
-    assert "same line" in edits.values()
+    assert "same line" in edited.edits.values()
 
 
 @each_kind

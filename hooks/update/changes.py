@@ -1,0 +1,173 @@
+"""The changes that an update makes to a project, and the proof that no edit is lost."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+from .copier import Files, Updated
+from .errors import UpdateRefused
+from .repository import Repository
+
+
+@dataclass(frozen=True)
+class Change:
+    """The content of a file before and after the update, None if it does not exist."""
+
+    before: bytes | None
+    after: bytes | None
+    is_executable: bool | None = None
+    """None if the update does not change it."""
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """The versions of a file in conflict, beside the user's."""
+
+    base: bytes | None
+    new: bytes | None
+
+
+@dataclass
+class Changes:
+    """The changes by path, relative to the project."""
+
+    files: dict[str, Change] = field(default_factory=dict)
+    conflicts: dict[str, Conflict] = field(default_factory=dict)
+    left_out: list[str] = field(default_factory=list)
+    """New files of the template in folders that the user deleted or moved."""
+    dropped: list[str] = field(default_factory=list)
+    """Files without edits that the template no longer has."""
+
+    @property
+    def created(self) -> list[str]:
+        return sorted(path for path, change in self.files.items() if change.before is None)
+
+
+def has_crlf(content: bytes) -> bool:
+    """Whether every line ends in CRLF, so that the file can be merged with LF and converted back."""
+    return b"\r\n" in content and content.count(b"\r\n") == content.count(b"\n")
+
+
+def with_lf(files: Files) -> Files:
+    return {
+        path: content.replace(b"\r\n", b"\n") if has_crlf(content) else content
+        for path, content in files.items()
+    }
+
+
+def find_changes(
+    repository: Repository,
+    files: Files,
+    executable: frozenset[str],
+    updated: Updated,
+    answers_file: str,
+) -> Changes:
+    """Compare the tracked `files` with the updated ones.
+
+    Raises UpdateRefused if a managed file cannot be merged, or if an edit would be lost.
+    """
+    before = with_lf(files)
+    after = dict(updated.after)
+    managed = updated.base.keys() | updated.new.keys()
+    changes = Changes(left_out=_in_deleted_folders(updated, before))
+    for path in changes.left_out:
+        after.pop(path, None)
+    _check_managed_files(repository, files, managed - set(changes.left_out))
+    changes.dropped = _dropped(updated, before, after)
+    for path in changes.dropped:
+        del after[path]
+    _check_edits(before, after, updated.base, answers_file)
+
+    for path in sorted(before.keys() | after.keys()):
+        old, new = files.get(path), after.get(path)
+        if new is not None and old is not None and has_crlf(old):
+            new = new.replace(b"\n", b"\r\n")
+        mode = path in updated.executable
+        is_same_mode = new is None or mode == (path in executable)
+        if old != new or not is_same_mode:
+            changes.files[path] = Change(old, new, None if is_same_mode else mode)
+    for path in updated.unmerged & changes.files.keys():
+        versions = (updated.base.get(path), updated.new.get(path))
+        if has_crlf(files[path]):
+            versions = tuple(text and text.replace(b"\n", b"\r\n") for text in versions)  # type: ignore[assignment]
+        changes.conflicts[path] = Conflict(*versions)
+    if reason := repository.ignored(changes.created):
+        raise UpdateRefused(reason)
+    return changes
+
+
+def _in_deleted_folders(updated: Updated, before: Files) -> list[str]:
+    """New files in a folder of which the user has none of the files that their release had."""
+    had, kept = _folders(updated.base), _folders(before)
+    return sorted(
+        path
+        for path in updated.new.keys() - before.keys()
+        if path in updated.after
+        and (path in updated.base or any(folder in had - kept for folder in _parents(path)))
+    )
+
+
+def _folders(paths: Iterable[str]) -> set[str]:
+    return {folder for path in paths for folder in _parents(path)}
+
+
+def _parents(path: str) -> list[str]:
+    return [folder.as_posix() for folder in PurePosixPath(path).parents][:-1]
+
+
+def _check_managed_files(repository: Repository, files: Files, managed: Iterable[str]) -> None:
+    for path in sorted(managed):
+        if reason := repository.obstacle(path):
+            raise UpdateRefused(reason)
+        content = files.get(path, b"")
+        try:
+            content.decode()
+        except UnicodeDecodeError:
+            raise UpdateRefused(
+                f"{path} is not UTF-8, and cannot be merged. Convert it to UTF-8 and commit, or"
+                f" exclude it with `--exclude {path}`."
+            ) from None
+        if b"\0" in content:
+            raise UpdateRefused(
+                f"{path} contains a NUL byte, and cannot be merged. Remove the byte and commit, or"
+                f" exclude the file with `--exclude {path}`."
+            )
+
+
+def _dropped(updated: Updated, before: Files, after: Files) -> list[str]:
+    """Files without edits that the update emptied. An `__init__.py` stays if its package does."""
+    emptied = {
+        path
+        for path, content in after.items()
+        if not content and updated.base.get(path) and before.get(path) == updated.base[path]
+    }
+    rest = _folders(after.keys() - emptied)
+    return sorted(
+        path
+        for path in emptied
+        if PurePosixPath(path).name != "__init__.py" or _parents(path)[0] not in rest
+    )
+
+
+def _check_edits(before: Files, after: Files, base: Files, answers_file: str) -> None:
+    """Raises UpdateRefused unless every line that the user added or changed is in `after`."""
+    for path, content in before.items():
+        if path == answers_file or content == base.get(path):
+            continue
+        if path not in after:
+            raise UpdateRefused(
+                f"The update would delete {path}, which you edited. Move your edits to a file with"
+                " another name, commit, and update again."
+            )
+        own = _lines(content) - _lines(base.get(path, b""))
+        if lost := own - _lines(after[path]):
+            raise UpdateRefused(
+                f"The update would lose a line of yours in {path}:"
+                f" {next(iter(lost)).decode(errors='replace')!r}. Report it to the template's"
+                " maintainers, and update without that line."
+            )
+
+
+def _lines(content: bytes) -> Counter[bytes]:
+    return Counter(content.split(b"\n"))

@@ -1,0 +1,83 @@
+"""The command merges as `copier update` does, loses no edit, and can be undone."""
+
+from pathlib import Path
+
+import pytest
+
+from ..depth import in_depth
+from ..honeycomb.conftest import Commands
+from ..template.conftest import NewProject
+from ..template.edits import edit_in_every_way
+from ..template.projects import (
+    KINDS,
+    Kind,
+    contents,
+    executables,
+    git,
+    losses,
+    made,
+    oldest,
+)
+from ..template.test_updates import MARKERS, label
+from .expectation import expected_of_command, with_lf
+
+each_edited = pytest.mark.parametrize(
+    ("kind", "version"),
+    [row if row in oldest()[::2] else pytest.param(*row, marks=in_depth) for row in made()],
+    ids=label,
+)
+
+
+@each_edited
+def test_command_merges_edits_of_any_kind_and_undoes_the_update(
+    kind: Kind, version: str, project: NewProject, tmp_path: Path
+) -> None:
+    mine = project(kind, version)
+    edited = edit_in_every_way(mine, tmp_path / "formatted")
+    mine.commit()
+    before, executable = contents(mine.folder), executables(mine.folder)
+    wanted = expected_of_command(before, mine.base, mine.fresh)
+
+    done = Commands(mine.folder).run("update")
+
+    after = contents(mine.folder)
+    assert done.code == 2, done.err
+    assert after == wanted
+    lf = {name: with_lf(text) for name, text in before.items() if name in after}
+    assert losses(lf, mine.base, {name: with_lf(text) for name, text in after.items()}) == []
+    assert executables(mine.folder) >= executable & after.keys()
+    marked = {name for name, text in after.items() if any(mark in text for mark in MARKERS)}
+    assert marked == mine.conflicts()
+    assert marked >= edited.coming & after.keys()
+    for name in marked:
+        assert f"\n    {name}\n" in done.out
+
+    git(mine.folder, "add", "-A")
+    done = Commands(mine.folder).run("update", "--undo")
+    assert (done.code, done.err) == (0, "")
+    assert contents(mine.folder) == before
+    assert git(mine.folder, "status", "--porcelain") == ""
+
+
+@pytest.mark.parametrize(
+    ("kind", "version"),
+    [row if row == (KINDS[0], "0.3.0") else pytest.param(*row, marks=in_depth) for row in made()],
+    ids=label,
+)
+def test_command_without_edits_equals_a_fresh_copy(
+    kind: Kind, version: str, project: NewProject
+) -> None:
+    mine = project(kind, version)
+    mine.commit()
+    before = contents(mine.folder)
+
+    done = Commands(mine.folder).run("update")
+
+    assert done.code == 0, done.err
+    after = contents(mine.folder)
+    assert {name: after[name] for name in mine.fresh} == mine.fresh
+    started_once = {name: before[name] for name in before.keys() - mine.base.keys()}
+    assert {name: text for name, text in after.items() if name not in mine.fresh} == started_once
+    # Folders of which each file was dropped are gone.
+    folders = [place for place in mine.folder.rglob("*") if place.is_dir()]
+    assert [each for each in folders if ".git" not in each.parts and not any(each.iterdir())] == []
