@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from math import ceil
 from typing import Any, Final, TypeVar
 
 import click
@@ -22,8 +23,8 @@ _templates: Final = Environment(
 
 _Number = TypeVar("_Number", int, float)
 _RATE: Final = click.IntRange(min=1)
-_MILLISECONDS: Final = click.IntRange(min=1)
-_DOLLARS: Final = click.FloatRange(min=0)
+_MILLISECONDS: Final = click.FloatRange(1, 1e9)
+_DOLLARS: Final = click.FloatRange(0, 1e9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +81,7 @@ def collector(
     project: Project,
     *,
     sample_rate: int,
-    keep_slow_ms: int | None,
+    keep_slow_ms: float | None,
     keep_cost_usd: float | None,
     force: bool,
 ) -> int:
@@ -112,7 +113,7 @@ def refinery(
     *,
     sample_rate: int | None,
     nodes: int,
-    keep_slow_ms: int | None,
+    keep_slow_ms: float | None,
     keep_cost_usd: float | None,
     force: bool,
 ) -> int:
@@ -123,12 +124,12 @@ def refinery(
     return 0
 
 
-def _policy(sample_rate: int, keep_slow_ms: int | None, keep_cost_usd: float | None) -> Policy:
-    slow_ms = _number(keep_slow_ms, "HONEYCOMB_KEEP_SLOW_MS", _MILLISECONDS, default=10_000)
+def _policy(sample_rate: int, keep_slow_ms: float | None, keep_cost_usd: float | None) -> Policy:
+    slow_ms = _number(keep_slow_ms, "HONEYCOMB_KEEP_SLOW_MS", _MILLISECONDS, default=10_000.0)
     cost_usd = _number(keep_cost_usd, "HONEYCOMB_KEEP_COST_USD", _DOLLARS, default=1.0)
     return Policy(
         sample_rate=sample_rate,
-        keep_slow_ms=slow_ms,
+        keep_slow_ms=ceil(slow_ms),
         keep_cost_usd=f"{Decimal(str(cost_usd)):f}",
     )
 
@@ -157,23 +158,28 @@ def _write(project: Project, program: str, policy: Policy, *, force: bool, **val
     except ProjectError as error:
         raise click.ClickException(str(error)) from None
     files = {
-        project.root / name.removesuffix(".jinja"): _templates.get_template(name).render(values)
+        project.root / name.removesuffix(".jinja"): (
+            _templates.get_template(name).render(values).encode()
+        )
         for name in _templates.list_templates()
         if name.startswith(f"{program}/")
     }
     changed = [
         path.relative_to(project.root)
-        for path, text in files.items()
-        if path.exists() and path.read_text(encoding="utf-8") != text
+        for path, content in files.items()
+        if path.is_file() and path.read_bytes() != content
     ]
     if changed and not force:
         raise click.ClickException(
             f"{', '.join(map(str, changed))} would be replaced. Commit your edits, run this again"
             " with --force, and compare with `git diff`."
         )
-    for path, text in files.items():
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    for path, content in files.items():
+        try:
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
+        except OSError as error:
+            raise click.ClickException(f"Could not write {path}: {error.strerror}.") from None
         say(f"Wrote {path.relative_to(project.root)}")
     _print_next_steps(project, program, policy)
 

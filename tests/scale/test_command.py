@@ -57,7 +57,7 @@ def test_refinery_keeps_what_the_service_would_keep(run: Run, project: Path) -> 
     result = run(
         "refinery",
         HONEYCOMB_SAMPLE_RATE="20",
-        HONEYCOMB_KEEP_SLOW_MS="2000",
+        HONEYCOMB_KEEP_SLOW_MS="1999.5",
         HONEYCOMB_KEEP_COST_USD="0.00005",
     )
 
@@ -162,6 +162,16 @@ def test_edited_file_is_replaced_only_with_force(run: Run, project: Path) -> Non
     assert rules(project)["rest"]["SampleRate"] == 10
 
 
+def test_folder_that_cannot_be_created_is_named(run: Run, project: Path) -> None:
+    (project / "refinery").write_text("a file")
+
+    result = run("refinery")
+
+    assert result.exit_code == 1
+    path = project / "refinery/compose.yaml"
+    assert result.output == f"Error: Could not write {path}: File exists.\n"
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -169,11 +179,13 @@ def test_edited_file_is_replaced_only_with_force(run: Run, project: Path) -> Non
         ("HONEYCOMB_SAMPLE_RATE", "ten"),
         ("HONEYCOMB_KEEP_SLOW_MS", "0"),
         ("HONEYCOMB_KEEP_COST_USD", "-1"),
+        ("HONEYCOMB_KEEP_COST_USD", "inf"),
+        ("HONEYCOMB_API_ENDPOINT", "api.honeycomb.io"),
     ],
 )
 def test_invalid_variable_is_named(name: str, value: str, run: Run, project: Path) -> None:
     result = run("refinery", **{name: value})
 
     assert result.exit_code == 1
-    assert result.output.startswith(f"Error: {name}: ")
+    assert result.output.startswith(f"Error: {name}")
     assert not (project / "refinery").exists()
