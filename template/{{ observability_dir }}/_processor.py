@@ -10,7 +10,7 @@ from typing import Any, Final
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.trace import StatusCode, get_current_span
+from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 
 from ._pricing import TokenUsage, cost_usd, price_loader
 from ._redaction import copy_span, redact_span
@@ -20,6 +20,9 @@ from .spans import shared_attributes
 
 logger = logging.getLogger(__name__)
 
+# Attributes of a request or WebSocket whose client left before the end.
+_CLIENT_LEFT: Final = frozenset({"request.client_disconnected", "websocket.close_code"})
+_ASGI_MESSAGES: Final = (" http receive", " http send", " websocket receive", " websocket send")
 # Operations that are one call of a model. An agent's span repeats the usage of its calls.
 _CALLS: Final = ("chat", "embeddings", "generate_content", "text_completion")
 # Attributes of an agent or conversation that most instrumentations set on its own span only.
@@ -43,7 +46,7 @@ class TelemetryProcessor(SpanProcessor):
         self._calls_above: OrderedDict[int, ReadableSpan] = OrderedDict()
         self._calls_below: OrderedDict[int, list[ReadableSpan]] = OrderedDict()
         self._has_failed = False
-        self._sampler = TailSampler(policy, self._export) if policy else None
+        self.sampler = TailSampler(policy, self._export) if policy else None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         parent: Any = get_current_span(parent_context)
@@ -61,14 +64,22 @@ class TelemetryProcessor(SpanProcessor):
                 self._calls_above[_id(span)] = call
                 if len(self._calls_above) > _MAX_REMEMBERED:
                     self._calls_above.popitem(last=False)
-        if self._sampler:
-            self._sampler.on_start(span)
+        if self.sampler:
+            self.sampler.on_start(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         attributes = span.attributes or {}
         call_above = self._calls_above.pop(_id(span), None) if self._calls_above else None
-        if "asgi.event.type" in attributes:
-            # An ASGI message: older instrumentations create three or four spans per request.
+        if span.kind is SpanKind.SERVER and not _CLIENT_LEFT.isdisjoint(attributes):
+            # FastAPI and the contrib package record this as an error of the service.
+            status_code = attributes.get("http.response.status_code")
+            if not isinstance(status_code, int) or status_code < 500:
+                attributes = {name: attributes[name] for name in attributes if name != "error.type"}
+                events = [event for event in span.events if event.name != "exception"]
+                span = copy_span(span, attributes=attributes, events=events, status=Status())
+            self._sample(span)
+        elif "asgi.event.type" in attributes or span.name.endswith(_ASGI_MESSAGES):
+            # Older instrumentations create three or four spans per request.
             self._sample(span, is_duplicate=True)
         elif not _is_call(attributes):
             self._sample(span)
@@ -85,8 +96,8 @@ class TelemetryProcessor(SpanProcessor):
             for span in self._calls_below.pop(call_id, ()):
                 self._add_cost(span)
         price_loader.wait(2.0)
-        if self._sampler:
-            self._sampler.decide_all()
+        if self.sampler:
+            self.sampler.decide_all()
 
     def shutdown(self) -> None:
         self.decide_all()
@@ -98,8 +109,8 @@ class TelemetryProcessor(SpanProcessor):
         return self.exporter.force_flush(max(0, int((deadline - time.monotonic()) * 1_000)))
 
     def _sample(self, span: ReadableSpan, *, is_duplicate: bool = False) -> None:
-        if self._sampler:
-            self._sampler.on_end(span, is_duplicate=is_duplicate)
+        if self.sampler:
+            self.sampler.on_end(span, is_duplicate=is_duplicate)
         elif not is_duplicate and (weight := head_weight(span)):
             self._export(span, weight)
 
@@ -198,7 +209,7 @@ class TelemetryProcessor(SpanProcessor):
             if event.name == "exception":
                 attributes = event.attributes or {}
                 exception = attributes.get("exception.type"), attributes.get("exception.message")
-                if exception in recorded:
+                if exception in recorded or (recorded and _is_group(exception[0])):
                     continue
                 recorded.add(exception)
             events.append(event)
@@ -207,6 +218,11 @@ class TelemetryProcessor(SpanProcessor):
             while len(self._exceptions) > _MAX_REMEMBERED:
                 self._exceptions.popitem(last=False)
         return events
+
+
+def _is_group(kind: object) -> bool:
+    # OpenTelemetry's own code records a group beside its members.
+    return str(kind).endswith("ExceptionGroup")
 
 
 def _id(span: Any) -> int:

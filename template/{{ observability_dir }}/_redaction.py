@@ -19,7 +19,7 @@ _REQUEST_ATTRIBUTES: Final = frozenset(
     http.client_ip http.flavor http.host http.scheme http.server_name http.target http.url
     http.user_agent net.host.ip net.host.name net.host.port net.peer.ip net.peer.name net.peer.port
     client.address client.port network.local.address network.local.port network.peer.address
-    network.peer.port network.protocol.name network.protocol.version server.address server.port
+    network.peer.port network.protocol.version server.address server.port
     url.full url.path url.query url.scheme user_agent.original
     """.split()  # noqa: SIM905 - a list would need 29 lines
 )

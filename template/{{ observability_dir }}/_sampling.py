@@ -120,7 +120,7 @@ class KeepPolicy:
 class _Trace:
     first: ReadableSpan  # the span that started first in this process
     started: float
-    open_spans: int = 1
+    open: set[object]  # IDs of open spans, and tokens of `hold`
     spans: list[ReadableSpan] = field(default_factory=list)  # finished, in the order of their ends
 
 
@@ -147,41 +147,61 @@ class TailSampler:
         self._lock = Lock()
         self._buffered = 0
         self._traces: OrderedDict[int, _Trace] = OrderedDict()
-        # Weights of the latest traces, for spans that end after theirs was decided.
-        self._decisions: OrderedDict[int, int] = OrderedDict()
+        # Of the latest traces, for later spans: the weight, and if it follows a remote parent.
+        self._decisions: OrderedDict[int, tuple[int, bool]] = OrderedDict()
 
     def on_start(self, span: ReadableSpan) -> None:
         trace_id = span.context.trace_id
         with self._lock:
             trace = self._traces.get(trace_id)
             if trace is not None:
-                trace.open_spans += 1
+                trace.open.add(span.context.span_id)
                 return
-            if trace_id not in self._decisions:
-                self._traces[trace_id] = _Trace(first=span, started=time.monotonic())
+            # Spans that start after their trace was decided are sampled like a trace.
+            self._traces[trace_id] = _Trace(span, time.monotonic(), {span.context.span_id})
             kept = self._decide_overflow()
         self._export_all(kept)
 
+    def hold(self, trace_id: int) -> Callable[[], None]:
+        """Delay the decision of a trace until the returned function is called."""
+        token = object()
+        with self._lock:
+            if trace_id in self._traces:
+                self._traces[trace_id].open.add(token)
+
+        def release() -> None:
+            kept: list[_Kept] = []
+            with self._lock:
+                trace = self._traces.get(trace_id)
+                if trace is not None and token in trace.open:
+                    trace.open.remove(token)
+                    if not trace.open:
+                        kept = self._decide(trace_id)
+            self._export_all(kept)
+
+        return release
+
     def on_end(self, span: ReadableSpan, *, is_duplicate: bool = False) -> None:
         """Buffer `span`; decide its trace if no other span of it is open. Drop duplicates."""
-        trace_id = span.context.trace_id
+        trace_id, span_id = span.context.trace_id, span.context.span_id
         kept: list[_Kept] = []
         with self._lock:
             trace = self._traces.get(trace_id)
-            if trace is not None:
-                trace.open_spans -= 1
+            if trace is not None and span_id in trace.open:
+                trace.open.remove(span_id)
                 if not is_duplicate:
                     trace.spans.append(span)
                     self._buffered += 1
-                if not trace.open_spans:
+                if not trace.open:
                     kept = self._decide(trace_id)
                 elif len(trace.spans) >= MAX_SPANS_PER_TRACE:
                     kept = self._decide_early(trace_id)
                 elif self._buffered > MAX_SPANS:
                     kept = self._decide_overflow()
             elif not is_duplicate:
-                weight = self._decisions.get(trace_id)
-                kept = [(span, head_weight(span) if weight is None else weight)]
+                # Its trace was decided while it was open.
+                weight = self._weight(_Trace(span, 0.0, set(), [span]))
+                kept = [(span, weight)]
         self._export_all(kept)
 
     def decide_all(self) -> None:
@@ -211,7 +231,7 @@ class TailSampler:
         if self.decided_early == 1:
             logger.warning(
                 "The sampling buffer is full, or traces stay open for over 5 minutes: some traces"
-                " are sampled before they complete, so later errors in them may be missed."
+                " are sampled before they complete, so a later error may be kept without the rest."
             )
         return self._decide(trace_id)
 
@@ -219,27 +239,43 @@ class TailSampler:
         trace = self._traces.pop(trace_id)
         self._buffered -= len(trace.spans)
         weight = self._weight(trace)
-        self._decisions[trace_id] = weight
+        self._decisions[trace_id] = weight, self._follows(trace)
         if len(self._decisions) > _MAX_DECISIONS:
             self._decisions.popitem(last=False)
         return [(span, weight) for span in trace.spans] if weight else []
 
     def _weight(self, trace: _Trace) -> int:
-        parent = trace.first.parent
+        if not self._follows(trace) and self._must_keep(trace):
+            return 1
+        decision = self._decisions.get(trace.first.context.trace_id)
+        return decision[0] if decision else head_weight(trace.first)
+
+    def _follows(self, trace: _Trace) -> bool:
         # A trace with a remote parent is here because it was sampled there. Unsampled ones are
         # dropped even if they fail, so it represents those in any case.
-        if (parent is None or not parent.is_remote) and self._must_keep(trace):
-            return 1
-        return head_weight(trace.first)
+        decision = self._decisions.get(trace.first.context.trace_id)
+        if decision:
+            return decision[1]
+        return trace.first.parent is not None and trace.first.parent.is_remote
 
     def _must_keep(self, trace: _Trace) -> bool:
-        cost_usd = 0.0
+        cost_usd = longest_ms = 0.0
+        start = trace.first.start_time or 0
+        # A WebSocket is open for as long as its client likes.
+        is_socket = _is_socket(trace.first)
         for span in trace.spans:
             if span.status.status_code is StatusCode.ERROR:
                 return True
-            cost = (span.attributes or {}).get("llm.cost_usd")
+            attributes = span.attributes or {}
+            cost = attributes.get("llm.cost_usd")
             cost_usd += cost if isinstance(cost, float) else 0.0
-        duration_ms = (time.monotonic() - trace.started) * 1e3
-        if not trace.open_spans:
-            duration_ms = ((trace.first.end_time or 0) - (trace.first.start_time or 0)) / 1e6
-        return duration_ms > self._policy.slow_ms or cost_usd > self._policy.cost_usd
+            if not _is_socket(span):
+                since = span.start_time or 0 if is_socket else start
+                longest_ms = max(longest_ms, ((span.end_time or 0) - since) / 1e6)
+        if trace.open and not is_socket:
+            longest_ms = (time.monotonic() - trace.started) * 1e3
+        return longest_ms > self._policy.slow_ms or cost_usd > self._policy.cost_usd
+
+
+def _is_socket(span: ReadableSpan) -> bool:
+    return (span.attributes or {}).get("network.protocol.name") == "websocket"

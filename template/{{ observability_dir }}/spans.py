@@ -20,6 +20,12 @@ R = TypeVar("R")
 _tracer = trace.get_tracer(__name__)
 _SHARED: Final = context.create_key("span-attributes")
 
+# In the context of work for a request whose client may disconnect.
+REQUEST: Final = context.create_key("observability.request")
+# Attributes of exceptions: the last trace that has an event for it, and if there is none.
+_RECORDED: Final = "_recorded_in_trace"
+_EXPECTED: Final = "_is_expected"
+
 
 class traced:
     """Create a span around a block, or around each call of a function, sync or async.
@@ -140,32 +146,70 @@ def leave_span(span: Span, previous: Context, error: BaseException | None) -> No
 
 
 def record_exception(span: Span, error: BaseException) -> None:
-    """Set ERROR status and add an exception event, unless `error` is a response or a normal end."""
-    if not span.is_recording() or _is_expected(error):
+    """Set ERROR status, and add an event for each exception in `error` that no span has recorded.
+
+    `error` has several if it is an exception group. Does nothing for a response or a normal end.
+    """
+    if not span.is_recording() or is_expected(error):
         return
-    kind = qualified_name(error)
-    span.set_attribute("error.type", kind)
+    span.set_attribute("error.type", qualified_name(error))
     if isinstance(error, asyncio.CancelledError):
         span.set_status(StatusCode.ERROR, "cancelled")
         return
-    try:
-        message = redact_message(kind, str(error))
-    except Exception:  # noqa: BLE001 - a broken __str__ in the application
-        message = ""
-    span.set_status(StatusCode.ERROR, f"{type(error).__qualname__}: {message}")
-    if isinstance(error, Exception):
-        attributes = {"exception.type": kind, "exception.message": message}
-        attributes["exception.stacktrace"] = "".join(stack_trace(error, message))
-        span.add_event("exception", attributes)
+    descriptions: list[str] = []
+    for each in _members(error):
+        kind, message = qualified_name(each), _message(each)
+        descriptions.append(f"{type(each).__qualname__}: {message}")
+        if isinstance(each, Exception) and not is_recorded(each, span):
+            vars(each)[_RECORDED] = span.get_span_context().trace_id
+            attributes = {"exception.type": kind, "exception.message": message}
+            attributes["exception.stacktrace"] = "".join(stack_trace(each, message))
+            span.add_event("exception", attributes)
+    span.set_status(StatusCode.ERROR, "; ".join(descriptions))
 
 
-def _is_expected(error: BaseException) -> bool:
+def is_recorded(error: BaseException, span: Span) -> bool:
+    """Return true if the trace of `span` has an event for each exception in `error`."""
+    trace_id = span.get_span_context().trace_id
+    return all(vars(each).get(_RECORDED) == trace_id for each in _members(error))
+
+
+def expect(error: BaseException) -> None:
+    """Do not record `error` anywhere."""
+    vars(error)[_EXPECTED] = True
+
+
+def is_expected(error: BaseException) -> bool:
+    """Return true if `error` is a response, or the normal end of a connection or a generator."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_expected, error.exceptions))
+    if isinstance(error, asyncio.CancelledError):
+        request: Any = context.get_value(REQUEST)
+        return request is not None and request.disconnect is not None
     with suppress(ImportError):  # Starlette is optional
         from starlette.exceptions import HTTPException
+        from starlette.requests import ClientDisconnect
         from starlette.websockets import WebSocketDisconnect
 
         if isinstance(error, HTTPException):
             return error.status_code < 500
         if isinstance(error, WebSocketDisconnect):
-            return error.code in (1000, 1001)
-    return isinstance(error, GeneratorExit)
+            return error.code in (1000, 1001, 1005, 1006)  # the last two: without a close frame
+        if isinstance(error, ClientDisconnect):
+            return True
+    return isinstance(error, GeneratorExit) or _EXPECTED in vars(error)
+
+
+def _members(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for each in error.exceptions:
+            yield from _members(each)
+    else:
+        yield error
+
+
+def _message(error: BaseException) -> str:
+    try:
+        return redact_message(qualified_name(error), str(error))
+    except Exception:  # noqa: BLE001 - a broken __str__ in the application
+        return ""

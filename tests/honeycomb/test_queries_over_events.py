@@ -55,7 +55,7 @@ def test_events(tmp_path, monkeypatch):
     with capture_spans() as spans:
         send_requests(tmp_path)
         monkeypatch.setitem(sys.modules, "modal", RUNTIME)
-        span = trace.get_tracer(__name__).start_span("GET /", kind=SpanKind.SERVER)
+        span = trace.get_tracer(__name__).start_span("WS /chat", kind=SpanKind.SERVER)
         InvocationProcessor().on_start(span)
         span.end()
     resource = create_resource(Settings.from_environment(variables={}), MODAL)
@@ -243,9 +243,9 @@ def test_slo_covers_requests_only(dataset: Dataset) -> None:
         return Counter(dataset.values(alias, {}))
 
     assert sli("sli.request_succeeded") == {True: 4, False: 2}
-    # A busy machine may be slow.
-    assert sli("sli.request_was_fast").total() == 6
-    slow = {"span.kind": "server", "duration_ms": 10_000.5}
+    # Five requests, fast or, on a busy machine, not: a WebSocket is open as long as its client likes.
+    assert sli("sli.request_was_fast").total() == 5
+    slow = {"span.kind": "server", "http.request.method": "GET", "duration_ms": 10_000.5}
     assert calculated(dataset.expressions["sli.request_was_fast"], slow) is False
 
 

@@ -12,7 +12,7 @@ from ..environments import NEWEST, OLDER, OLDEST, Environment, environment
 
 SUITE: Final = Path(__file__).parent / "suite"
 # Middle versions matter only to the integration with the library that they are a version of.
-_FASTAPI: Final = ("test_fastapi.py", "test_redaction.py")
+_FASTAPI: Final = ("test_fastapi.py", "test_redaction.py", "test_requests.py")
 _SQLALCHEMY: Final = ("test_sqlalchemy.py", "test_redaction.py")
 # Tests whose spans the tracer provider creates, without those that start a process each.
 _TRACES: Final = (
@@ -22,6 +22,7 @@ _TRACES: Final = (
     "test_modal.py",
     "test_processor.py",
     "test_redaction.py",
+    "test_requests.py",
     "test_sampling.py",
     "test_spans.py",
     "test_sqlalchemy.py",

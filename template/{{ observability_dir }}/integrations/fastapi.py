@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import AsyncGenerator, MutableMapping, Sequence
+import sys
+from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry import trace
+from opentelemetry import context, trace
+from opentelemetry.trace import Span, SpanKind
 
-from .._setup import flush_at_shutdown, setup_observability
+from .._setup import flush_at_shutdown, hold_trace, setup_observability
+from ..spans import REQUEST, enter_span, expect, is_expected, is_recorded, leave_span, traced
 from ..spans import record_exception
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.background import BackgroundTask
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
+
+# In the scope of a request that is traced. Mounted applications have the same scope.
+_REQUEST: Final = "observability.request"
 
 
 def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = ("/healthz",)) -> None:
@@ -35,8 +43,10 @@ def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = ("/healthz",
         # FastAPI 0.142 and later traces itself; before, the contrib package traces it.
         if "telemetry" in inspect.signature(fastapi.FastAPI.__init__).parameters:
             _trace_natively(app, frozenset(untraced_paths))
+            _observe_requests(app, lambda observed: observed)
         else:
-            _trace_with_contrib(app, untraced_paths)
+            _observe_requests(app, _contrib_middleware(app, untraced_paths))
+        _trace_background_tasks()
         _flush_at_shutdown(app)
         app.state.is_observed = True
     except Exception as error:  # noqa: BLE001 - telemetry never raises
@@ -53,46 +63,164 @@ def _trace_natively(app: FastAPI, untraced_paths: frozenset[str]) -> None:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
         return path in untraced_paths or bool(excluded_before and excluded_before(scope))
 
-    build_middleware_stack = app.build_middleware_stack
-
-    def build_observed_middleware_stack() -> ASGIApp:
-        stack = build_middleware_stack()
-        # Outside the application's own middleware, which may fail too, and inside
-        # ServerErrorMiddleware, whose response ends the span.
-        stack.app = _record_exceptions(stack.app)  # type: ignore[attr-defined]
-        return stack
-
     config["operation_spans"] = False
     config["exclude"] = exclude
     # FastAPI's own exporter would export each span a second time.
     config["auto_configure"] = False
-    app.build_middleware_stack = build_observed_middleware_stack  # type: ignore[method-assign]
 
 
-def _trace_with_contrib(app: FastAPI, untraced_paths: Sequence[str]) -> None:
+def _contrib_middleware(app: Any, untraced_paths: Sequence[str]) -> Any:
+    """Return a function that adds the contrib package's middleware to an application."""
+    if getattr(app, "_is_instrumented_by_opentelemetry", False):
+        return lambda observed: observed
     try:
-        from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+        from opentelemetry.instrumentation import fastapi as contrib
     except ImportError:
         message = "FastAPI before 0.142 requires opentelemetry-instrumentation-fastapi; install it."
         raise ImportError(message) from None
-    # Excluded URLs are patterns separated by commas, searched for in the whole URL.
-    excluded = ",".join(rf"://[^/]+{path}(\?|$)" for path in untraced_paths)
-    parameters = inspect.signature(FastAPIInstrumentor.instrument_app).parameters
-    options: Any = {"exclude_spans": ["receive", "send"]} if "exclude_spans" in parameters else {}
-    FastAPIInstrumentor.instrument_app(app, excluded_urls=excluded, **options)
+    middleware: Any = contrib.OpenTelemetryMiddleware
+    options: dict[str, Any] = {
+        # Patterns separated by commas, searched for in the whole URL.
+        "excluded_urls": contrib.parse_excluded_urls(
+            ",".join(rf"://[^/]+{path}(\?|$)" for path in untraced_paths)
+        ),
+        "default_span_details": contrib._get_default_span_details,
+    }
+    if "exclude_spans" in inspect.signature(middleware).parameters:
+        options["exclude_spans"] = ["receive", "send"]
+    app._is_instrumented_by_opentelemetry = True
+    return lambda observed: middleware(observed, **options)
 
 
-def _record_exceptions(app: ASGIApp) -> ASGIApp:
-    """Record unhandled exceptions on the request span; FastAPI sets only the error status."""
+def _observe_requests(app: FastAPI, trace_requests: Callable[[ASGIApp], ASGIApp]) -> None:
+    """Add `_observed` outside the application's own middleware, and `_recorded` inside it."""
+    from starlette.middleware import Middleware
+
+    build_middleware_stack = app.build_middleware_stack
+
+    def build_observed_middleware_stack() -> ASGIApp:
+        stack: Any = build_middleware_stack()
+        mounted = stack.app
+        observed = trace_requests(_observed(mounted))
+
+        async def observe(scope: Scope, receive: Receive, send: Send) -> None:
+            await (mounted if _REQUEST in scope else observed)(scope, receive, send)
+
+        # Inside ServerErrorMiddleware, whose response ends the span.
+        stack.app = observe
+        return stack
+
+    app.build_middleware_stack = build_observed_middleware_stack  # type: ignore[method-assign]
+    app.user_middleware.append(Middleware(_recorded))  # type: ignore[arg-type]
+
+
+def _observed(app: ASGIApp) -> ASGIApp:
+    """Keep the trace of a request open until all of its work ends, and note a disconnect."""
+
+    async def observed(scope: Scope, receive: Receive, send: Send) -> None:
+        span = trace.get_current_span()
+        if not span.is_recording():
+            return await app(scope, receive, send)
+        request = scope[_REQUEST] = _Request(span)
+
+        async def observed_receive() -> Message:
+            message = await receive()
+            # Servers report a disconnect after the response too.
+            if message["type"].endswith(".disconnect") and span.is_recording():
+                request.disconnect = message
+            return message
+
+        async def observed_send(message: Message) -> None:
+            request.record(None)  # BaseHTTPMiddleware completes the response even then
+            try:
+                await send(message)
+            except OSError as error:
+                request.disconnect = {}
+                expect(error)
+                raise
+
+        if scope["type"] == "websocket":
+            span.set_attribute("network.protocol.name", "websocket")
+        previous = context.get_current()
+        context.attach(context.set_value(REQUEST, request, previous))
+        release_trace, error = hold_trace(span), None
+        try:
+            await app(scope, observed_receive, observed_send)
+        except BaseException as raised:
+            error = raised
+            raise
+        finally:
+            request.record(error)
+            context.attach(previous)
+            release_trace()
+
+    return observed
+
+
+def _recorded(app: ASGIApp) -> ASGIApp:
+    """Record exceptions before a middleware or an exception handler completes the response."""
 
     async def recorded(scope: Scope, receive: Receive, send: Send) -> None:
+        request: _Request | None = scope.get(_REQUEST)
+        if request is None:
+            return await app(scope, receive, send)
+
+        async def recorded_send(message: Message) -> None:
+            if message.get("status", 0) >= 500:
+                request.record(sys.exc_info()[1])  # of the handler that responds
+            await send(message)
+
         try:
-            await app(scope, receive, send)
+            await app(scope, receive, recorded_send)
         except Exception as error:
-            record_exception(trace.get_current_span(), error)
+            request.record(error)
             raise
 
     return recorded
+
+
+@dataclass(slots=True)
+class _Request:
+    span: Span
+    disconnect: Message | None = None
+    has_failed: bool = False
+
+    def record(self, error: BaseException | None) -> None:
+        """Record `error`, or that the client left before the response ended."""
+        if error is None or is_expected(error):
+            if self.disconnect is not None and not self.has_failed and self.span.is_recording():
+                code = self.disconnect.get("code")
+                if code:
+                    self.span.set_attribute("websocket.close_code", code)
+                if code not in (1000, 1001):
+                    self.span.set_attribute("request.client_disconnected", True)
+        elif self.span.is_recording():
+            self.has_failed = True
+            record_exception(self.span, error)
+        elif isinstance(error, Exception) and not is_recorded(error, self.span):
+            # The request span ended with the response. It is the parent of this one.
+            span, previous = enter_span("after response", kind=SpanKind.INTERNAL)
+            leave_span(span, previous, error)
+            span.end()
+
+
+def _trace_background_tasks() -> None:
+    from starlette.background import BackgroundTask
+
+    # The contrib package does the same, and sets this attribute.
+    if hasattr(BackgroundTask, "_otel_original_call"):
+        return
+    run = BackgroundTask.__call__
+
+    async def run_traced(task: BackgroundTask) -> None:
+        if not trace.get_current_span().get_span_context().is_valid:
+            return await run(task)
+        name = getattr(task.func, "__name__", type(task.func).__name__)
+        with traced(f"BackgroundTask {name}"):
+            await run(task)
+
+    BackgroundTask.__call__ = run_traced  # type: ignore[method-assign]
+    BackgroundTask._otel_original_call = run  # type: ignore[attr-defined]
 
 
 def _flush_at_shutdown(app: FastAPI) -> None:

@@ -113,8 +113,8 @@ class Service:
 
     @property
     def sampler(self) -> TailSampler:
-        assert self.processor._sampler is not None
-        return self.processor._sampler
+        assert self.processor.sampler is not None
+        return self.processor.sampler
 
     def buffered(self) -> tuple[int, int]:
         """Return the number of traces in the buffer, and the number of their spans."""
@@ -429,7 +429,7 @@ def test_without_sampling_spans_are_neither_buffered_nor_weighted() -> None:
 
     assert [span.weight for span in service.spans] == [1, 1, 1]
     assert "tracestate" not in propagated(root)
-    assert service.processor._sampler is None
+    assert service.processor.sampler is None
 
 
 def test_trace_is_buffered_until_its_last_span_ends() -> None:
@@ -625,6 +625,102 @@ def test_late_span_of_a_forgotten_trace_follows_head_sampling(
     assert [(span.trace_id, span.weight) for span in service.spans] == [
         (roots[0].get_span_context().trace_id, RATE)
     ]
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_failed_slow_and_expensive_work_after_the_request_is_kept(held: bool) -> None:
+    service = Service(slow_ms=5_000)
+    for late in ("failed", "slow", "expensive", "ordinary"):
+        root = service.root(late, sampled=False)
+        release = service.sampler.hold(root.get_span_context().trace_id) if held else None
+        root.end()
+        cost = {"llm.cost_usd": 7.5 if late == "expensive" else 0.0}
+        start = time.time_ns()
+        span = service.tracer.start_span(late, inside(root), attributes=cost, start_time=start)
+        if late == "failed":
+            fail(span)
+        span.end(start + (6 * 10**9 if late == "slow" else 1))
+        if release:
+            release()
+
+    kept = [(span.name, span.is_root, span.weight) for span in service.spans]
+    expected = [
+        (name, is_root, 1) for name in ("failed", "slow", "expensive") for is_root in (1, 0)
+    ]
+    assert kept == [each for each in expected if held or not each[1]]
+    assert service.buffered() == (0, 0)
+
+
+def test_estimates_of_work_after_the_request_are_unbiased() -> None:
+    """In half of the traces, the request is held until it ends, as for a background task."""
+    count = 20_000
+    service = Service()
+    chance = random.Random(3)
+    errors = 0
+    cost = 0.0
+    ordinary: list[float] = []
+    for number in range(count):
+        root = service.root()
+        is_held, each = number % 2 == 0, chance.lognormvariate(math.log(0.02), 1)
+        release = service.sampler.hold(root.get_span_context().trace_id) if is_held else None
+        root.end()
+        late = service.tracer.start_span("late", inside(root), attributes={"llm.cost_usd": each})
+        if is_error := chance.random() < 0.02:
+            fail(late)
+        late.end()
+        if release:
+            release()
+        errors += is_error
+        cost += each
+        if not is_error and each <= POLICY.cost_usd:
+            ordinary.append(each)
+
+    late_spans = [span for span in service.spans if not span.is_root]
+    assert errors > 300
+    assert [span.weight for span in late_spans if span.is_error] == [1] * errors
+    assert is_unbiased(sum(span.weight for span in late_spans), count, values=[1.0] * len(ordinary))
+    estimate = sum(span.weight * span.cost_usd for span in late_spans)
+    assert is_unbiased(estimate, cost, values=ordinary)
+    roots = [span for span in service.spans if span.is_root]
+    assert is_unbiased(sum(span.weight for span in roots), count, values=[1.0] * count)
+    assert service.buffered() == (0, 0)
+
+
+def test_open_websocket_is_not_slow() -> None:
+    service = Service(slow_ms=5_000)
+    for milliseconds in (1_000, 6_000):
+        socket = service.tracer.start_span(
+            f"{milliseconds}",
+            Context(),
+            attributes={"network.protocol.name": "websocket"},
+            start_time=1_000_000_000,
+        )
+        assert isinstance(socket, Span)
+        message = service.tracer.start_span("message", inside(socket), start_time=9_000_000_000)
+        message.end(9_000_000_000 + milliseconds * 10**6)
+        socket.end(60_000_000_000)
+
+    assert {span.trace_id for span in service.spans if span.weight == 1} == {
+        socket.get_span_context().trace_id
+    }
+
+
+def test_error_in_a_span_that_outlives_its_decided_trace_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_sampling, "MAX_SPANS_PER_TRACE", 10)
+    service = Service()
+    root = service.root("request", sampled=False)
+    for _ in range(20):
+        service.child(root).end()
+    assert service.spans == []
+    failing = service.child(root, "failing")
+    fail(root)
+    root.end()
+    fail(failing)
+    failing.end()
+
+    assert [(span.name, span.weight) for span in service.spans] == [("request", 1), ("failing", 1)]
 
 
 def test_span_that_cannot_be_exported_does_not_affect_others_of_its_trace(

@@ -1,10 +1,12 @@
 """`traced`, around blocks and around functions."""
 
 import asyncio
+import pickle
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 import pytest
-from observability import span_attributes, traced
+from observability import get_tracer, span_attributes, traced
 from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
@@ -155,3 +157,76 @@ def test_attributes_end_with_a_generator_that_is_closed_in_another_task(
 
     asyncio.run(main())
     assert not caplog.records
+
+
+def events(spans: FinishedSpans) -> list[tuple[str, object, object]]:
+    """Return the span, type and message of each exception event."""
+    return [
+        (
+            span.name,
+            (event.attributes or {})["exception.type"],
+            event.attributes["exception.message"],
+        )
+        for span in spans()
+        for event in span.events
+    ]
+
+
+def test_exception_group_has_one_event_for_each_failure(spans: FinishedSpans) -> None:
+    async def fail(error: Exception, *, in_span: bool) -> None:
+        if not in_span:
+            raise error
+        with traced("child"):
+            raise error
+
+    async def tasks() -> None:
+        with traced("outer"), traced("group"):
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail(ValueError("a number"), in_span=True))
+                group.create_task(fail(LookupError("a name"), in_span=False))
+
+    with pytest.raises(ExceptionGroup):
+        asyncio.run(tasks())
+
+    assert events(spans) == [
+        ("group", "LookupError", "a name"),
+        ("child", "ValueError", "a number"),
+    ]
+    outer, group, _child = spans()
+    description = "ValueError: a number; LookupError: a name"
+    assert [span.status.description for span in (outer, group)] == [description, description]
+    assert (outer.attributes or {})["error.type"] == "ExceptionGroup"
+    [event] = group.events
+    assert "in fail" in str((event.attributes or {})["exception.stacktrace"])
+
+
+def test_group_that_opentelemetry_records_too_has_no_second_event(spans: FinishedSpans) -> None:
+    own = get_tracer("own").start_as_current_span("own")
+    with pytest.raises(ExceptionGroup), own, traced("group"):
+        raise ExceptionGroup("both", [ValueError("a number"), LookupError("a name")])
+
+    assert [name for name, _, _ in events(spans)] == ["group", "group"]
+
+
+def test_exception_that_is_raised_in_two_traces_has_an_event_in_each(spans: FinishedSpans) -> None:
+    error = RuntimeError("shared")
+    for name in ("first", "second"):
+        with pytest.raises(RuntimeError), traced(name):
+            raise error
+
+    assert [name for name, _, _ in events(spans)] == ["first", "second"]
+
+
+def test_exception_stays_recorded_when_it_is_pickled(spans: FinishedSpans) -> None:
+    with traced("caller"):
+        with pytest.raises(ValueError, match="remote") as raised, traced("worker"):
+            raise ValueError("remote")
+        with suppress(ValueError), traced("result"):
+            raise pickle.loads(pickle.dumps(raised.value))
+
+    assert [name for name, _, _ in events(spans)] == ["worker"]
+    assert [span.status.status_code for span in spans()] == [
+        StatusCode.UNSET,
+        StatusCode.ERROR,
+        StatusCode.ERROR,
+    ]
