@@ -8,6 +8,7 @@ import sys
 from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context, trace
@@ -89,7 +90,7 @@ def _contrib_middleware(app: Any, untraced_paths: Sequence[str]) -> Any:
     if "exclude_spans" in inspect.signature(middleware).parameters:
         options["exclude_spans"] = ["receive", "send"]
     app._is_instrumented_by_opentelemetry = True
-    return lambda observed: middleware(observed, **options)
+    return partial(middleware, **options)
 
 
 def _observe_requests(app: FastAPI, trace_requests: Callable[[ASGIApp], ASGIApp]) -> None:
@@ -111,7 +112,7 @@ def _observe_requests(app: FastAPI, trace_requests: Callable[[ASGIApp], ASGIApp]
         return stack
 
     app.build_middleware_stack = build_observed_middleware_stack  # type: ignore[method-assign]
-    app.user_middleware.append(Middleware(_recorded))  # type: ignore[arg-type]
+    app.user_middleware.append(Middleware(_recorded))
 
 
 def _observed(app: ASGIApp) -> ASGIApp:
@@ -219,8 +220,8 @@ def _trace_background_tasks() -> None:
         with traced(f"BackgroundTask {name}"):
             await run(task)
 
-    BackgroundTask.__call__ = run_traced  # type: ignore[method-assign]
-    BackgroundTask._otel_original_call = run  # type: ignore[attr-defined]
+    patched: Any = BackgroundTask
+    patched.__call__, patched._otel_original_call = run_traced, run
 
 
 def _flush_at_shutdown(app: FastAPI) -> None:
