@@ -100,15 +100,15 @@ def _observe_requests(app: FastAPI, trace_requests: Callable[[ASGIApp], ASGIApp]
     build_middleware_stack = app.build_middleware_stack
 
     def build_observed_middleware_stack() -> ASGIApp:
-        stack: Any = build_middleware_stack()
-        mounted = stack.app
+        outermost: Any = (stack := build_middleware_stack())
+        mounted = outermost.app
         observed = trace_requests(_observed(mounted))
 
         async def observe(scope: Scope, receive: Receive, send: Send) -> None:
             await (mounted if _REQUEST in scope else observed)(scope, receive, send)
 
         # Inside ServerErrorMiddleware, whose response ends the span.
-        stack.app = observe
+        outermost.app = observe
         return stack
 
     app.build_middleware_stack = build_observed_middleware_stack  # type: ignore[method-assign]
