@@ -6,7 +6,7 @@ import inspect
 import logging
 import sys
 from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -15,8 +15,16 @@ from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind
 
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
-from ..spans import REQUEST, enter_span, expect, is_expected, is_recorded, leave_span, traced
-from ..spans import record_exception
+from ..spans import (
+    REQUEST,
+    enter_span,
+    expect,
+    is_expected,
+    is_recorded,
+    leave_span,
+    record_exception,
+    traced,
+)
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -214,10 +222,9 @@ def _trace_background_tasks() -> None:
     run = BackgroundTask.__call__
 
     async def run_traced(task: BackgroundTask) -> None:
-        if not trace.get_current_span().get_span_context().is_valid:
-            return await run(task)
         name = getattr(task.func, "__name__", type(task.func).__name__)
-        with traced(f"BackgroundTask {name}"):
+        in_trace = trace.get_current_span().get_span_context().is_valid
+        with traced(f"BackgroundTask {name}") if in_trace else nullcontext():
             await run(task)
 
     patched: Any = BackgroundTask
