@@ -13,7 +13,7 @@ from rich.text import Text
 from ..interpreter import find_interpreter
 from ..project import Project, ProjectError, project_options
 from ..terminal import progress, say, say_wrapped
-from . import arrival, configuration, connection, packages
+from . import arrival, configuration, connection, gateway, packages
 from .findings import Case, Finding, Level, problem
 from .self_check import run_self_check
 
@@ -26,6 +26,7 @@ _CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
     configuration.check_key,
     configuration.check_endpoint,
     connection.check_network,
+    gateway.check_gateway,
     arrival.check_key_at_honeycomb,
     connection.check_test_span,
     arrival.check_dataset,

@@ -82,12 +82,6 @@ def check_sampling(case: Case) -> Iterator[Finding]:
         f"1 in {rate} traces is kept; failed, slow and expensive traces are always kept. Honeycomb"
         " weights them, so counts are right",
     )
-    if not case.is_honeycomb:
-        yield warning(
-            about,
-            "traces are sampled before they reach your Collector. If it or Refinery samples too,"
-            " sample in one place only.",
-        )
 
 
 def check_service_name(case: Case) -> Iterator[Finding]:

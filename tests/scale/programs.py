@@ -26,7 +26,7 @@ class Program:
 
     def __init__(self, command: list[str], *, health: str, metrics: int, **variables: str) -> None:
         self._command = command
-        self._health = health
+        self.health = health
         self._metrics = f"http://127.0.0.1:{metrics}/metrics"
         self._variables = variables
         self._log = Log()
@@ -58,7 +58,7 @@ class Program:
     def _is_up(self) -> bool:
         assert self._process.poll() is None, self.log()
         try:
-            with urlopen(self._health, timeout=PATIENCE) as response:
+            with urlopen(self.health, timeout=PATIENCE) as response:
                 return bool(response.status == 200)
         except (OSError, HTTPException):
             return False
