@@ -12,8 +12,6 @@ import click
 import yaml
 from dotenv import load_dotenv
 
-from .source import requirement
-
 _HOSTS: Final = {"us": "api.honeycomb.io", "eu": "api.eu1.honeycomb.io"}
 
 
@@ -33,11 +31,6 @@ class Project:
     def release(self) -> str:
         """The release of the template that the project was last updated to, as Copier recorded it."""
         return str(self.answers.get("_commit", "an unknown release"))
-
-    @property
-    def source(self) -> str:
-        """The template, as `uvx --from` accepts it."""
-        return requirement(str(self.answers.get("_src_path", "")))
 
     @property
     def package_dir(self) -> Path:

@@ -18,7 +18,16 @@ from rich.markup import escape
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 RECORD: Final = "releases.toml"
-CHECK: Final = (sys.executable, "-m", "pytest", "-q", "tests/template/test_updates.py")
+CHECK: Final = (
+    sys.executable,
+    *("-m", "pytest", "-q"),
+    "tests/template/test_updates.py",
+    # Prints the message after an update, which renders the changelog.
+    "tests/template/test_update_command.py",
+    "tests/update",
+)
+_RAW: Final = re.compile(r"\A<!-- {% raw %} .*-->\n(.*)\n<!-- {% endraw %} -->\n\Z", re.DOTALL)
+"""The changelog, in which Jinja has no effect."""
 
 
 class Refused(Exception):
@@ -125,16 +134,18 @@ def release(
 
 
 def unreleased(changelog: str) -> str:
-    """The text of the section Unreleased. Raises Refused if it is empty or contains Jinja."""
+    """The text of the section Unreleased. Raises Refused if it is empty or Jinja would change it."""
     found = re.search(r"^## Unreleased\n(.*?)(?=^## |\Z)", changelog, re.DOTALL | re.MULTILINE)
     text = found[1].strip() if found else ""
     if not re.sub(r"^#.*$", "", text, flags=re.MULTILINE).strip():
         raise Refused(
             "CHANGELOG.md has no text under `## Unreleased`. Describe the changes for users."
         )
-    if re.search(r"{{|{%|{#", text):
+    raw = _RAW.match(changelog)
+    if raw is None or re.search(r"{%-?\+?\s*endraw", raw[1]):
         raise Refused(
-            "CHANGELOG.md contains {{, {% or {#, which breaks the message after an update."
+            "CHANGELOG.md must begin with `<!-- {% raw %} ... -->` and end with `<!-- {% endraw %} -->`,"
+            " and not contain `endraw` elsewhere. The message after an update renders it as Jinja."
         )
     return text
 

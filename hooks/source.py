@@ -1,6 +1,6 @@
 """The address of the template: as it is recorded, as git clones it, and as `uvx --from` accepts it.
 
-`hooks/questions/template_source.jinja` and the answers file of the template do the same in Jinja.
+`hooks/questions/template_source.jinja` does the same in Jinja.
 """
 
 import re
@@ -37,27 +37,24 @@ def is_folder(source: str) -> bool:
     return "://" not in source and not source.startswith(tuple(_ALIASES)) and not _SCP.match(source)
 
 
-def requirement(source: str, release: str = "") -> str:
+def requirement(source: str, release: str) -> str:
     """`source` as `uvx --from` accepts it, at `release` if that can be resolved later.
 
     `release` is recorded by Copier: a tag, or the output of `git describe`, which for a folder may
     name a commit that no longer exists.
     """
     source = without_credentials(source)
-    is_tag = bool(_RELEASE.fullmatch(release))
+    tag = release if _RELEASE.fullmatch(release) else ""
     if is_folder(source):
-        path = Path(source).expanduser().as_posix().replace("\\", "/")
-        if not is_tag:
-            is_plain = path.startswith(("/", "../")) or _WINDOWS_DRIVE.match(path)
-            return path if is_plain else f"./{path}"
+        path = source.replace("\\", "/")
         if not _WINDOWS_DRIVE.match(path):
-            path = Path(path).resolve().as_posix()
-        return f"git+file:///{quote(path.lstrip('/'), safe='/:')}@{release}"
-    commit = release if is_tag else release.rpartition("-g")[2]
+            path = Path(path).expanduser().resolve().as_posix()
+        return f"git+file:///{quote(path.lstrip('/'), safe='/:')}@{tag}" if tag else path
+    commit = tag or (release.rpartition("-g")[2] if "-g" in release else "")
     return _git_url(clone_url(source)) + (f"@{commit}" if commit else "")
 
 
-def tool(source: str, release: str = "") -> str:
+def tool(source: str, release: str) -> str:
     """The beginning of a command line that runs the tools of the template."""
     return f"uvx --from {shlex.quote(requirement(source, release))} copier-honeycomb"
 

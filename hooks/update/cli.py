@@ -69,7 +69,7 @@ def update(
         return _update(project, open_repository(root), request, pretend=pretend)
     except UpdateRefused as refused:
         raise click.ClickException(f"{refused} Nothing was changed.") from None
-    except (ProjectError, GitError) as error:
+    except (ProjectError, GitError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -116,10 +116,9 @@ def undo(git: Git, *, pretend: bool = False) -> tuple[str, list[str]]:
             executable = change.is_executable
             reverted[path] = Change(now, then, None if executable is None else not executable)
     if edited:
-        names = " ".join(shlex.quote(path) for path in edited)
         raise UpdateRefused(
             "You edited lines that the update changed. Save your edits elsewhere, restore these files,"
-            f" and undo the update again: `git restore --staged --worktree {names}`"
+            f" and undo the update again: {_restoring(edited, files)}."
         )
     if not pretend:
         _write(git.folder, reverted)
@@ -159,6 +158,18 @@ def _merge(
         return True, (folder / "now").read_bytes()
 
 
+def _restoring(paths: list[str], files: Mapping[str, Change]) -> str:
+    """The commands that restore `paths`, so that they are as before the update."""
+    created = [shlex.quote(path) for path in paths if files[path].before is None]
+    existing = [shlex.quote(path) for path in paths if files[path].before is not None]
+    steps = []
+    if existing:
+        steps.append(f"`git restore --staged --worktree {' '.join(existing)}`")
+    if created:
+        steps.append(f"delete {' '.join(created)}")
+    return ", and ".join(steps)
+
+
 def _reversed(files: Mapping[str, Change]) -> dict[str, Change]:
     return {
         path: Change(
@@ -175,7 +186,9 @@ def _write(root: Path, files: Mapping[str, Change]) -> None:
     for path, change in files.items():
         place = root / path
         if change.after is None:
-            place.unlink(missing_ok=True)
+            if _read(place) is None:
+                continue
+            place.unlink()
             for parent in place.parents:
                 if parent == root:
                     break
@@ -211,5 +224,5 @@ def _mark_conflicts(repository: Repository, changes: Changes) -> None:
 def _read(place: Path) -> bytes | None:
     try:
         return place.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

@@ -97,17 +97,16 @@ def updated(result: Result, *, pretend: bool) -> None:
         )
     if result.needs_lock:
         _commands("Dependencies changed. Lock them again:", "uv lock")
+    _commands("Review the update:", "git status --short .", "git diff")
     commit = f"git add -A . && git commit -m {shlex.quote(f'Update copier-honeycomb to {new}')} ."
     if changes.conflicts:
         _commands(
-            "Edit the files in conflict, review the update, and commit it. The last command refuses"
-            " conflicts that are left:",
-            "git diff",
+            "Resolve the conflicts, and commit. This command refuses conflicts that are left:",
             f"git diff --check && {commit}",
         )
     else:
-        _commands("Review the update, and commit it:", "git diff", commit)
-    _commands("To undo it instead, and nothing else:", result.command("update", "--undo"))
+        _commands("Commit it:", commit)
+    _commands("To undo the update instead, and nothing else:", result.command("update", "--undo"))
 
 
 def undone(release: str, files: list[str], *, pretend: bool) -> None:
@@ -120,7 +119,12 @@ def undone(release: str, files: list[str], *, pretend: bool) -> None:
 def _list_files(changes: Changes) -> None:
     conflicts, created, dropped = sorted(changes.conflicts), changes.created, changes.dropped
     edited = len(changes.files) - len(conflicts) - len(created) - len(dropped)
-    counts = [(len(created), "created"), (edited, "changed"), (len(dropped), "deleted")]
+    counts = [
+        (len(created), "created"),
+        (edited, "changed"),
+        (len(dropped), "deleted"),
+        (len(conflicts), "in conflict"),
+    ]
     listed = ", ".join(f"{number} {verb}" for number, verb in counts if number)
     say(f"Files: {listed or 'none changed'}.\n")
     if dropped:

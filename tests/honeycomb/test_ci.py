@@ -16,10 +16,14 @@ WORKFLOWS = TEMPLATE / "template/.github/workflows"
 
 
 def workflow(source: str) -> Any:
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, keep_trailing_newline=True)
-    environment.filters["quote"] = lambda text: f"'{text}'"
-    text = (WORKFLOWS / "ci.yml.jinja").read_text()
-    return yaml.safe_load(environment.from_string(text).render(template_source=source))
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE),
+        extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
+        undefined=jinja2.StrictUndefined,
+        keep_trailing_newline=True,
+    )
+    text = environment.get_template("template/.github/workflows/ci.yml.jinja")
+    return yaml.safe_load(text.render(_copier_answers={"_src_path": source, "_commit": "v1.0.0"}))
 
 
 def step(jobs: Any, name: str) -> str:
@@ -48,7 +52,7 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("source", ["/home/me/template", "../template", "git+file:///template"])
+@pytest.mark.parametrize("source", ["/home/me/template", "../template", "file:///template"])
 def test_validation_is_left_out_for_a_local_template(source: str) -> None:
     names = [each.get("name") for each in workflow(source)["jobs"]["test"]["steps"]]
 
@@ -59,7 +63,7 @@ def test_validation_is_left_out_for_a_local_template(source: str) -> None:
 
 
 def test_validation_is_skipped_with_a_notice_if_the_template_is_unreachable(tmp_path: Path) -> None:
-    jobs = workflow("git+https://127.0.0.1:9/nobody/template")
+    jobs = workflow("https://127.0.0.1:9/nobody/template.git")
 
     done = run(step(jobs, "Validate honeycomb/"), tmp_path)
 
@@ -68,8 +72,9 @@ def test_validation_is_skipped_with_a_notice_if_the_template_is_unreachable(tmp_
 
 
 def test_validation_fails_for_an_invalid_definition(tmp_path: Path) -> None:
-    script = step(workflow("git+https://example/template"), "Validate honeycomb/")
-    script = script.replace("'git+https://example/template'", f"'{TEMPLATE}'")
+    script = step(workflow("https://me:t0ken@example/template.git"), "Validate honeycomb/")
+    assert "git+https://example/template.git@v1.0.0 " in script
+    script = script.replace("git+https://example/template.git@v1.0.0", f"'{TEMPLATE}'")
 
     done = run(script, tmp_path)
 

@@ -19,6 +19,13 @@ UNSAFE = (sys.executable, "-c", "raise SystemExit(1)")
 CHANGES = "### Added\n\n- A thing.\n"
 
 
+def changelog(changes: str) -> str:
+    return (
+        f"<!-- {{% raw %}} Rendered. -->\n# Changelog\n\n## Unreleased\n\n{changes}\n"
+        "## 0.1.0 - 2026-11-23\n\nThe first.\n\n<!-- {% endraw %} -->\n"
+    )
+
+
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A clone of this repository with something to release."""
@@ -30,9 +37,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(folder, "checkout", "-q", "-B", "main")
     for name in ("releases.toml", "pyproject.toml", "uv.lock"):
         (folder / name).write_text((TEMPLATE / name).read_text())
-    (folder / "CHANGELOG.md").write_text(
-        f"# Changelog\n\n## Unreleased\n\n{CHANGES}\n## 0.1.0 - 2026-11-23\n\nThe first.\n"
-    )
+    (folder / "CHANGELOG.md").write_text(changelog(CHANGES))
     git(folder, "commit", "-q", "-a", "-m", "A thing")
     return folder
 
@@ -97,8 +102,8 @@ def test_release_is_refused_on_another_branch(repository: Path) -> None:
 
 
 def test_release_is_refused_without_a_changelog(repository: Path) -> None:
-    changelog = repository / "CHANGELOG.md"
-    changelog.write_text(changelog.read_text().replace(CHANGES, "### Added\n"))
+    path = repository / "CHANGELOG.md"
+    path.write_text(path.read_text().replace(CHANGES, "### Added\n"))
     git(repository, "commit", "-q", "-a", "-m", "Nothing to say")
     refused(repository, "Describe the changes for users")
 
@@ -166,21 +171,30 @@ def test_version_that_copier_would_ignore_is_refused(wanted: str, sentence: str)
         next_version(["1.2.3"], "", wanted)
 
 
-def test_jinja_in_the_changelog_is_refused() -> None:
-    with pytest.raises(Refused, match="breaks the message after an update"):
-        unreleased("## Unreleased\n\n- `{{ name }}`\n")
+def test_jinja_in_the_changelog_has_no_effect() -> None:
+    changes = "- `${{ github.ref }}`, {% if x %} and {#"
+    assert unreleased(changelog(changes)) == changes
+
+
+@pytest.mark.parametrize(
+    "text", ["## Unreleased\n\n- A thing.\n", "<!-- {% raw %} -->\n## Unreleased\n\n- A thing.\n"]
+)
+def test_changelog_that_jinja_would_change_is_refused(text: str) -> None:
+    with pytest.raises(Refused, match=r"must begin with `<!-- {% raw %} ... -->`"):
+        unreleased(text)
+    with pytest.raises(Refused, match="and not contain `endraw`"):
+        unreleased(changelog("- `{% endraw %}`"))
 
 
 def test_every_release_is_in_the_changelog() -> None:
-    changelog = (TEMPLATE / "CHANGELOG.md").read_text()
-    headings = re.findall(r"^## (\d\S+) - \d{4}-\d\d-\d\d$", changelog, re.MULTILINE)
+    text = (TEMPLATE / "CHANGELOG.md").read_text()
+    headings = re.findall(r"^## (\d\S+) - \d{4}-\d\d-\d\d$", text, re.MULTILINE)
     project = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())["project"]
 
     assert set(releases()) <= set(headings)
     assert headings == sorted(headings, key=Version, reverse=True)
     assert project["version"] == headings[0]
-    # The message after an update renders it.
-    assert not re.search(r"{{|{%|{#", changelog)
+    unreleased(text if "## Unreleased" in text else text.replace("## ", "## Unreleased\n\n- A thing.\n\n## ", 1))
 
 
 @pytest.mark.parametrize("version", releases())
@@ -197,6 +211,6 @@ def test_changelog_of_a_release_never_changes(version: str) -> None:
 
 def _section(changelog: str, title: str) -> str:
     found = re.search(
-        rf"^## {re.escape(title)}\b[^\n]*\n(.*?)(?=^## |\Z)", changelog, re.DOTALL | re.MULTILINE
+        rf"^## {re.escape(title)}\b[^\n]*\n(.*?)(?=^## |^<!-- |\Z)", changelog, re.DOTALL | re.MULTILINE
     )
     return found[1].strip() if found else ""

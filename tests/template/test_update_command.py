@@ -32,7 +32,10 @@ SPANS = "order_intake/observability/spans.py"
 LLM = "order_intake/observability/llm.py"
 NEW, _, PACKAGE, _ = KINDS
 UNDO = "git restore --staged --worktree . && git clean -fdq"
-DELETE_EMPTY = "git ls-files -z --modified . | xargs -0 -I FILE find FILE -type f -empty -delete"
+DELETE_EMPTY = (
+    "git ls-files -z --modified . | xargs -0 -I FILE find ./FILE -type f -empty"
+    " -exec git rm -qf -- {} +"
+)
 
 
 @dataclass
@@ -83,7 +86,7 @@ def two_releases(template: Template, once: Once) -> Path:
         changelog = (folder / "CHANGELOG.md").read_text()
         title, _, rest = changelog.partition("\n## ")
         later = (
-            f"## {NEXT} - 2100-01-01\n\n### Fixed\n\n- A fix.\n\n"
+            f"## {NEXT} - 2100-01-01\n\n### Fixed\n\n- A fix: `${{{{ x }}}}`.\n\n"
             f"## {CURRENT} - 2099-01-01\n\nOld.\n"
         )
         (folder / "CHANGELOG.md").write_text(f"{title}\n{later}\n## {rest}")
@@ -120,7 +123,7 @@ def test_message_lists_changes_and_commands(updates: Updates) -> None:
         "\n"
         "### Fixed\n"
         "\n"
-        "- A fix.\n"
+        "- A fix: `${{ x }}`.\n"
         "\n"
         f"Removed from the template: {LLM}.\n"
         "Your copies are now empty, or in conflict (`UU`) if you edited them: move your edits, and"
@@ -128,11 +131,18 @@ def test_message_lists_changes_and_commands(updates: Updates) -> None:
         "\n"
         f"    {DELETE_EMPTY}\n"
         "\n"
+        "If dependencies in pyproject.toml changed, lock them again:\n"
+        "\n"
+        "    uv lock\n"
+        "\n"
         "Review the update (`??` marks a new file, `UU` a conflict):\n"
         "\n"
         "    git status --short .\n"
         "    git diff\n"
-        "    git diff --check\n"
+        "\n"
+        "Resolve the conflicts, and commit. This command refuses conflicts that are left:\n"
+        "\n"
+        f"    git diff --check && git add -A . && git commit -m 'Update copier-honeycomb to v{NEXT}' .\n"
         "\n"
         "To undo it instead, discarding everything in this folder that is not committed:\n"
         "\n"
@@ -156,7 +166,8 @@ def test_message_names_the_command_that_edits_an_existing_repository(updates: Up
     done = updates.update()
 
     assert done.returncode == 0, done.stderr
-    assert f"\n    uvx --from {updates.template} copier-honeycomb wire .\n" in done.stderr
+    source = f"git+file://{updates.template}@v{NEXT}"
+    assert f"\n    uvx --from {source} copier-honeycomb wire .\n" in done.stderr
 
 
 @pytest.mark.parametrize("edited", [False, True], ids=["unedited", "edited"])
