@@ -15,6 +15,7 @@ from ..conftest import Render, Workshop
 from .honeycomb import Ingest, Trace, decode, traces
 from .programs import Collector, new_project, write
 from .services import EXPENSIVE_USD, SLOW_MS, Shops
+from .traffic import regroup
 
 Record: TypeAlias = Callable[..., list[bytes]]
 
@@ -108,7 +109,7 @@ def record(collector_program: Path, shops: Shops, shared: Path) -> Record:
             shop.send(iter(range(requests)))
             shop.stop()
             collector.stop()
-            return ingest.requests
+            return list(regroup(ingest.requests))
 
     return record
 

@@ -8,8 +8,8 @@ from typing import Final, Self
 from .honeycomb import Trace
 from .services import EXPENSIVE_USD, SLOW_MS
 
-ERRORS_ALLOWED: Final = 4
-"""Standard errors that an estimate may differ by: one in 16,000 differs by more."""
+ERRORS_ALLOWED: Final = 5
+"""Standard errors that an estimate may differ by: one in 1.7 million differs by more."""
 
 
 @dataclass(frozen=True)
