@@ -53,6 +53,31 @@ NEWEST: Final = (
     "sqlalchemy",
 )
 
+# Every LLM SDK and framework, and the instrumentation of each, as `wire` adds it.
+LLM_SDKS: Final = (
+    "anthropic",
+    "boto3",
+    "fastapi",
+    "genai-prices",
+    "google-genai",
+    "langchain",
+    "langchain-anthropic",
+    "langchain-openai",
+    "langgraph",
+    "litellm",
+    "openai",
+    "openai-agents",
+    "opentelemetry-instrumentation-genai-bedrock",
+    "opentelemetry-instrumentation-genai-langchain",
+    "opentelemetry-instrumentation-genai-openai",
+    "opentelemetry-instrumentation-genai-openai-agents",
+    "opentelemetry-instrumentation-google-genai",
+    "opentelemetry-instrumentation-litellm",
+    "opentelemetry-sdk",
+    "pydantic-ai-slim[anthropic,openai]",
+    "pytest",
+)
+
 
 @dataclass(frozen=True)
 class Environment:

@@ -15,7 +15,7 @@ from opentelemetry.trace import get_tracer
 from ._pricing import TokenUsage
 from ._setup import flush, setup_observability
 from .integrations.fastapi import instrument_app
-from .llm import LLMCall, llm_call
+from .llm import LLMCall, llm_call, record_evaluation
 from .spans import span_attributes, traced
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "get_tracer",
     "instrument_app",
     "llm_call",
+    "record_evaluation",
     "setup_observability",
     "span_attributes",
     "traced",

@@ -50,14 +50,14 @@ class TelemetryProcessor(SpanProcessor):
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         parent: Any = get_current_span(parent_context)
-        above = getattr(parent, "attributes", None) or {}
-        inherited = shared_attributes(parent_context)
+        above, own = getattr(parent, "attributes", None) or {}, span.attributes or {}
+        if shared := shared_attributes(parent_context):
+            # Some frameworks invent a conversation for each run.
+            is_framework = "gen_ai.operation.name" in own and "llm.provider" not in own
+            span.set_attributes({k: v for k, v in shared.items() if is_framework or k not in own})
         if "gen_ai.operation.name" in above:
-            of_agent = {name: above[name] for name in _INHERITED if name in above}
-            inherited = {**inherited, **of_agent}
-        if inherited:
-            own = span.attributes or {}
-            span.set_attributes({k: v for k, v in inherited.items() if k not in own})
+            of_agent = {k: above[k] for k in _INHERITED if k in above and k not in own}
+            span.set_attributes(of_agent)
         if self._calls_above or "gen_ai.operation.name" in above:
             call = parent if _is_call(above) else self._calls_above.get(_id(parent))
             if call is not None:
@@ -162,11 +162,14 @@ class TelemetryProcessor(SpanProcessor):
         duplicate = same[0]
         below.remove(duplicate)
         self._sample(duplicate, is_duplicate=True)
-        attributes = dict(duplicate.attributes or {})
+        outer, inner = dict(span.attributes or {}), dict(duplicate.attributes or {})
         if (reported := _usage(duplicate)) is not None:
-            attributes |= usage_attributes(reported)
-        attributes = {k: v for k, v in attributes.items() if k.startswith(_OF_A_CALL)}
-        return [*below, copy_span(span, attributes={**attributes, **(span.attributes or {})})]
+            inner |= usage_attributes(reported)
+            if "llm.provider" not in outer:
+                # Frameworks lose usage, for example of streams, that the SDK reports.
+                outer = {k: v for k, v in outer.items() if not k.startswith("gen_ai.usage.")}
+        inner = {name: each for name, each in inner.items() if name.startswith(_OF_A_CALL)}
+        return [*below, copy_span(span, attributes={**inner, **outer})]
 
     def _add_cost(self, span: ReadableSpan) -> None:
         """Add model, tokens and cost, if `llm_call` has not."""

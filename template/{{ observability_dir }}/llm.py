@@ -4,7 +4,14 @@ import json
 import time
 from typing import Any, Final, Self
 
-from opentelemetry.trace import INVALID_SPAN, Span, SpanKind
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanKind,
+    get_current_span,
+    get_tracer,
+    set_span_in_context,
+)
 
 from ._pricing import TokenUsage, cost_usd, plain, price_loader, warn_once
 from ._settings import captures_content
@@ -136,6 +143,29 @@ class LLMCall:
 
 
 llm_call: Final = LLMCall
+
+
+def record_evaluation(
+    name: str,
+    score: float | None = None,
+    label: str | None = None,
+    *,
+    call: LLMCall | None = None,
+) -> None:
+    """Record a score of an LLM call, as OpenTelemetry's `gen_ai.evaluation.result`.
+
+    It is an event of the span of `call`, or of the current span; or if that has ended, a span below it.
+    """
+    given = {"name": name, "score.value": score, "score.label": label}
+    attributes = {f"gen_ai.evaluation.{k}": v for k, v in given.items() if v is not None}
+    span = call.span if call else get_current_span()
+    if span.is_recording():
+        span.add_event("gen_ai.evaluation.result", attributes)
+    else:
+        parent = set_span_in_context(span)
+        get_tracer(__name__).start_span(
+            "gen_ai.evaluation.result", parent, attributes=attributes
+        ).end()
 
 
 def _message(role: str, text: str) -> str:

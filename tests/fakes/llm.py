@@ -115,7 +115,7 @@ def _anthropic_stream(request: Body) -> Iterator[Body]:
     yield {
         "type": "message_delta",
         "delta": {"stop_reason": message["stop_reason"], "stop_sequence": None},
-        "usage": {"output_tokens": 300},
+        "usage": {name: usage[name] for name in usage if name.endswith("_tokens")},
     }
     yield {"type": "message_stop"}
 

@@ -7,7 +7,7 @@ import pytest
 from ..conftest import Render
 
 # Runs in other environments, against a rendering: see test_suite.py.
-collect_ignore = ["suite"]
+collect_ignore = ["sdk_suite", "suite"]
 
 
 @pytest.fixture(scope="session")

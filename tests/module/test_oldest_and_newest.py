@@ -155,3 +155,18 @@ def test_sdk_spans_carry_their_cost_without_an_edit(newest: Environment, reposit
         # 200 in at 0.15, 1,000 read at 0.075, 300 out at 0.60.
         "openai": ("gpt-4o-mini", 1200, 300, 0.000285),
     }
+
+
+def test_disabled_instrumentations_create_no_spans(newest: Environment, tmp_path: Path) -> None:
+    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": SERVER})
+    add_observability(tmp_path)
+
+    with LLMAPIs() as apis, Receiver() as receiver:
+        variables = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS": "openai, anthropic",
+        }
+        done = newest.run(tmp_path, "-c", CALLS, apis.url, variables=variables)
+        assert done.returncode == 0, done.stdout
+        assert len(apis.requests) == 2
+        assert receiver.spans == []

@@ -8,7 +8,9 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ..environments import NEWEST, OLDER, OLDEST, Environment, environment
+from ..conftest import TEMPLATE
+from ..depth import in_depth
+from ..environments import LLM_SDKS, NEWEST, OLDER, OLDEST, Environment, environment
 
 SUITE: Final = Path(__file__).parent / "suite"
 # Middle versions matter only to the integration with the library that they are a version of.
@@ -112,3 +114,14 @@ def test_suite_passes_without_the_tracer_provider_of_the_module(
     (project / "observability/_tracer_provider.py").unlink()
 
     assert run_suite(newest, project, *_TRACES) == {}
+
+
+@in_depth  # imports ten SDKs and frameworks; test_oldest_and_newest.py calls the two most used
+def test_sdk_suite_passes(shared: Path, rendering: Path) -> None:
+    done = environment(shared, "llm-sdks", LLM_SDKS).run(
+        SUITE.with_name("sdk_suite"),
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        variables={"PYTHONPATH": f"{rendering}:{TEMPLATE}", "PYTHONDONTWRITEBYTECODE": "1"},
+    )
+
+    assert done.returncode == 0, done.stdout

@@ -1,42 +1,90 @@
-"""LLM SDKs: spans for calls outside `llm_call`."""
+"""LLM SDKs and frameworks: the installed instrumentation of each, enabled once it is imported."""
 
 import logging
+import os
+from collections.abc import Callable
+from functools import partial
 from importlib import import_module
+from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Final
+from typing import Any, Final
+
+from .._settings import captures_content, is_disabled
 
 logger = logging.getLogger(__name__)
 
-# SDK, module of its instrumentation, and the class in that module.
-_INSTRUMENTATIONS: Final = (
-    ("anthropic", "genai.anthropic", "AnthropicInstrumentor"),
-    ("openai", "genai.openai", "OpenAIInstrumentor"),
-    ("openai", "openai_v2", "OpenAIInstrumentor"),
-)
-# A module that an SDK contains if it creates spans itself.
-_NATIVE_TRACING: Final = {"anthropic": "anthropic._tracing"}
+# Packages of instrumentations, by preference, and the module of the SDK that each patches. Several
+# have the same entry point name, so that the name alone does not identify one.
+_INSTRUMENTATIONS: Final = {
+    "opentelemetry-instrumentation-genai-anthropic": "anthropic",
+    "opentelemetry-instrumentation-genai-bedrock": "botocore.client",
+    "opentelemetry-instrumentation-genai-langchain": "langchain_core.callbacks",
+    "opentelemetry-instrumentation-genai-llama-index": "llama_index.core",
+    "opentelemetry-instrumentation-genai-openai": "openai",
+    "opentelemetry-instrumentation-genai-openai-agents": "agents",
+    "opentelemetry-instrumentation-google-genai": "google.genai",
+    "opentelemetry-instrumentation-litellm": "litellm",
+    "opentelemetry-instrumentation-openai-v2": "openai",
+}
+_EMIT_EVENT: Final = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT"
 
 
 def instrument_llm_sdks() -> None:
-    """Enable the installed instrumentation of each SDK that has no native tracing. Never raises."""
-    done: set[str] = set()
-    for sdk, name, instrumentor in _INSTRUMENTATIONS:
-        module = f"opentelemetry.instrumentation.{name}"
+    """Trace the installed SDKs, except those in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS. Never raises."""
+    # Each has its own switch for content. Redaction does not depend on them.
+    if captures_content():
+        os.environ.setdefault("ANTHROPIC_OPEN_TELEMETRY_TRACES_CONTENT_MODE", "content")
+    os.environ.setdefault("TRACELOOP_TRACE_CONTENT", str(captures_content()).lower())
+    if is_disabled("anthropic"):
+        os.environ.setdefault("ANTHROPIC_OPEN_TELEMETRY", "false")
+    if not is_disabled("pydantic_ai"):
+        _when_imported("pydantic_ai", _instrument_pydantic_ai)
+    if not find_spec("opentelemetry.instrumentation"):
+        return  # finding entry points takes milliseconds
+    installed = entry_points(group="opentelemetry_instrumentor")
+    found = {each.dist.name: each for each in installed if each.dist}
+    enabled: set[str] = set()
+    for package, module in _INSTRUMENTATIONS.items():
+        each = found.get(package)
+        if each and not is_disabled(each.name) and module not in enabled:
+            enabled.add(module)
+            _when_imported(module, partial(_instrument, each))
+
+
+def _when_imported(module: str, instrument: Callable[[], None]) -> None:
+    """Call `instrument` after the import of `module`, because importing an SDK takes up to 6 seconds."""
+
+    def enable(imported: Any = None) -> None:
         try:
-            if sdk in done or not _is_installed(sdk) or not _is_installed(module):
-                continue
-            if sdk in _NATIVE_TRACING and _is_installed(_NATIVE_TRACING[sdk]):
-                continue
-            instrumentation = getattr(import_module(module), instrumentor)()
-            if not instrumentation.is_instrumented_by_opentelemetry:
-                instrumentation.instrument()
-            done.add(sdk)
+            instrument()
         except Exception as error:  # noqa: BLE001 - telemetry never raises
-            logger.warning("Could not trace calls of %s: %s", sdk, error)
+            logger.warning("Could not trace calls of %s: %s", module, error)
 
-
-def _is_installed(module: str) -> bool:
     try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:
-        return False
+        from wrapt import register_post_import_hook
+    except ImportError:  # a dependency of all instrumentations, but not of pydantic-ai
+        if find_spec(module):
+            import_module(module)
+            enable()
+    else:
+        register_post_import_hook(enable, module)
+
+
+def _instrument(entry_point: EntryPoint) -> None:
+    if entry_point.name == "anthropic" and find_spec("anthropic._tracing"):
+        return  # the SDK creates spans itself
+    instrumentor = entry_point.load()()
+    if not instrumentor.is_instrumented_by_opentelemetry:
+        variables = {_EMIT_EVENT: os.environ.get(_EMIT_EVENT, "false")}
+        # The one for Gemini works with later versions than it allows, and enables log records of each
+        # call, for all instrumentations.
+        instrumentor.instrument(skip_dep_check=entry_point.name == "google-genai")
+        os.environ.update(variables)
+
+
+def _instrument_pydantic_ai() -> None:
+    from pydantic_ai import Agent
+    from pydantic_ai.models.instrumented import InstrumentationSettings
+
+    if not getattr(Agent, "_instrument_default", False):
+        Agent.instrument_all(InstrumentationSettings(include_content=captures_content()))

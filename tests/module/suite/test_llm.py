@@ -8,7 +8,7 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
-from observability import TokenUsage, get_tracer, llm_call, traced
+from observability import TokenUsage, get_tracer, llm_call, record_evaluation, traced
 from opentelemetry.sdk.trace import ReadableSpan
 
 from .conftest import FinishedSpans
@@ -187,6 +187,31 @@ def test_first_chunk_and_finish_reason_of_a_stream(spans: FinishedSpans) -> None
     assert 0 < cast(float, attributes["gen_ai.response.time_to_first_chunk"]) < 60
     assert attributes["gen_ai.response.finish_reasons"] == ("length",)
     assert attributes["gen_ai.agent.name"] == "helper"
+
+
+def test_evaluation_is_an_event_of_its_call_and_afterwards_a_span_below(
+    spans: FinishedSpans,
+) -> None:
+    with llm_call("anthropic", MODEL) as call:
+        record_evaluation("relevance", 0.8, "good")
+    record_evaluation("tone", label="polite", call=call)
+
+    evaluated, later = spans()
+    [event] = evaluated.events
+    assert (event.name, dict(event.attributes or {})) == (
+        "gen_ai.evaluation.result",
+        {
+            "gen_ai.evaluation.name": "relevance",
+            "gen_ai.evaluation.score.value": 0.8,
+            "gen_ai.evaluation.score.label": "good",
+        },
+    )
+    assert later.parent is not None
+    assert later.parent.span_id == evaluated.context.span_id
+    assert (later.name, dict(later.attributes or {})) == (
+        "gen_ai.evaluation.result",
+        {"gen_ai.evaluation.name": "tone", "gen_ai.evaluation.score.label": "polite"},
+    )
 
 
 def test_call_in_a_generator_that_is_closed_early_logs_nothing(

@@ -1,0 +1,45 @@
+"""Fixtures: the fake APIs, and the spans of a test."""
+
+import os
+from collections.abc import Callable, Iterator
+
+import pytest
+from agents import set_trace_processors
+from observability.testing import capture_spans
+from opentelemetry.sdk.trace import ReadableSpan
+
+from tests.fakes.llm import LLMAPIs
+
+FinishedSpans = Callable[[], list[ReadableSpan]]
+
+# LiteLLM would fetch prices, openai-agents upload traces. OPENAI_AGENTS_DISABLE_TRACING would disable
+# its spans too.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+set_trace_processors([])
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LLMAPIs]:
+    with LLMAPIs() as apis:
+        os.environ.update(
+            ANTHROPIC_API_KEY="a-key",
+            ANTHROPIC_BASE_URL=apis.url,
+            OPENAI_API_KEY="a-key",
+            OPENAI_BASE_URL=f"{apis.url}/v1",
+        )
+        yield apis
+
+
+@pytest.fixture
+def apis(server: LLMAPIs) -> LLMAPIs:
+    server.requests.clear()
+    server.headers.clear()
+    server.attempts.clear()
+    return server
+
+
+@pytest.fixture
+def spans() -> Iterator[FinishedSpans]:
+    """Return the spans that have ended since the test began, in the order in which they started."""
+    with capture_spans() as captured:
+        yield lambda: sorted(captured, key=lambda span: span.start_time or 0)

@@ -1,0 +1,184 @@
+"""Each SDK: every call is one span, with its tokens and its cost, and without content."""
+
+import re
+from typing import Any, Final
+
+import anthropic
+import openai
+import pytest
+from observability import llm_call, span_attributes
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
+
+from tests.fakes.llm import LLMAPIs
+
+from .conftest import FinishedSpans
+from .sdks import BEDROCK, CLAUDE, GEMINI, GPT, SDKS, Call, failing
+
+# Dollars per million tokens: 200 or 100 plain input, 1,000 read, 60 written for five minutes and 40
+# for an hour, 300 output.
+OPENAI: Final = 200 * 0.15 + 1_000 * 0.075 + 300 * 0.6
+ANTHROPIC: Final = 100 * 3 + 1_000 * 0.3 + 60 * 3.75 + 40 * 6 + 300 * 15
+# Its instrumentation does not report tokens written to the cache: they are priced as plain input.
+LITELLM: Final = 200 * 3 + 1_000 * 0.3 + 300 * 15
+GEMINI_COST: Final = 200 * 0.3 + 1_000 * 0.03 + 300 * 2.5
+BEDROCK_COST: Final = 1.1 * (100 * 3 + 1_000 * 0.3 + 100 * 3.75 + 300 * 15)
+# Provider, model, dollars a million calls.
+EXPECTED: Final = {
+    "anthropic_messages": ("anthropic", CLAUDE, ANTHROPIC),
+    "bedrock": ("aws.bedrock", BEDROCK, BEDROCK_COST),
+    "google_genai": ("gemini", GEMINI, GEMINI_COST),
+    "langchain_anthropic": ("anthropic", CLAUDE, ANTHROPIC),
+    "langchain_openai": ("openai", GPT, OPENAI),
+    "litellm_anthropic": ("anthropic", CLAUDE, LITELLM),
+    "litellm_openai": ("openai", GPT, OPENAI),
+    "openai_chat": ("openai", GPT, OPENAI),
+    "openai_embeddings": ("openai", "text-embedding-3-small", 8 * 0.02),
+    "openai_responses": ("openai", GPT, OPENAI),
+}
+CONTENT: Final = re.compile("PROMPT|COMPLETION|ARGUMENT|DESCRIPTION|RESULT")
+
+
+def attributes(span: ReadableSpan) -> dict[str, Any]:
+    return dict(span.attributes or {})
+
+
+def content(spans: list[ReadableSpan]) -> list[tuple[str, str]]:
+    """The fields of `spans` that contain text of a call."""
+    fields = [
+        (name, str(value))
+        for span in spans
+        for name, value in [
+            *attributes(span).items(),
+            ("status", span.status.description),
+            *(
+                (f"{event.name}.{k}", v)
+                for event in span.events
+                for k, v in (event.attributes or {}).items()
+            ),
+        ]
+    ]
+    return [(name, value[:80]) for name, value in fields if CONTENT.search(value)]
+
+
+@pytest.mark.parametrize("offers_tool", [False, True], ids=["text", "tool"])
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("sdk", SDKS)
+def test_call_is_one_span_with_its_tokens_and_cost(
+    sdk: str,
+    is_async: bool,
+    streams: bool,
+    offers_tool: bool,
+    apis: LLMAPIs,
+    spans: FinishedSpans,
+) -> None:
+    if (sdk == "bedrock" and is_async) or (sdk == "openai_embeddings" and (streams or offers_tool)):
+        pytest.skip("the SDK has no such call")
+    SDKS[sdk](apis, Call(is_async=is_async, streams=streams, offers_tool=offers_tool))
+
+    [span] = spans()
+    found = attributes(span)
+    provider, model, dollars = EXPECTED[sdk]
+    assert found["gen_ai.provider.name"] == provider
+    assert found["gen_ai.request.model"].rpartition("/")[2] == model
+    assert found["llm.cost_usd"] * 1e6 == pytest.approx(dollars)
+    if sdk != "openai_embeddings":
+        assert (found["llm.input_tokens"], found["llm.output_tokens"]) == (1_200, 300)
+        [reason] = found["gen_ai.response.finish_reasons"]
+        assert ("tool" in reason) == offers_tool or sdk in ("google_genai", "openai_responses")
+    assert content([span]) == []
+    assert len(apis.requests) == 1
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("prompt", ["FAIL, a PROMPT", "SLOW, a PROMPT"], ids=["error", "timeout"])
+@pytest.mark.parametrize("sdk", SDKS)
+def test_failed_call_is_one_span_with_an_error(
+    sdk: str, prompt: str, is_async: bool, apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    if sdk == "bedrock" and is_async:
+        pytest.skip("the SDK has no such call")
+    failing(lambda: SDKS[sdk](apis, Call(prompt, is_async=is_async)))
+
+    [span] = spans()
+    assert span.status.status_code is StatusCode.ERROR
+    assert "llm.cost_usd" not in attributes(span)
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("sdk", SDKS)
+def test_call_inside_llm_call_is_one_span_with_its_cost(
+    sdk: str, streams: bool, apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    if sdk == "openai_embeddings":
+        pytest.skip("the SDK has no such call")
+    provider, model, dollars = EXPECTED[sdk]
+    with llm_call(provider, model):
+        SDKS[sdk](apis, Call(streams=streams))
+
+    [span] = spans()
+    assert span.name == "llm.call"
+    assert attributes(span)["llm.cost_usd"] * 1e6 == pytest.approx(dollars)
+
+
+def test_stream_that_is_left_early_keeps_its_input_and_its_cost(
+    apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    client = anthropic.Anthropic(base_url=apis.url)
+    with (
+        llm_call("anthropic", CLAUDE),
+        client.messages.stream(
+            model=CLAUDE, max_tokens=9, messages=[{"role": "user", "content": "a PROMPT"}]
+        ) as stream,
+    ):
+        next(iter(stream.text_stream))
+
+    found = attributes(*spans())
+    assert (found["llm.input_tokens"], found["llm.output_tokens"]) == (1_200, 0)
+    assert found["llm.cost_usd"] * 1e6 == pytest.approx(ANTHROPIC - 300 * 15)
+    assert found["gen_ai.response.time_to_first_chunk"] > 0
+
+
+def test_retries_are_counted(apis: LLMAPIs, spans: FinishedSpans) -> None:
+    client = anthropic.Anthropic(base_url=apis.url)
+    with llm_call("anthropic", CLAUDE):
+        client.messages.create(
+            model=CLAUDE, max_tokens=9, messages=[{"role": "user", "content": "BUSY"}]
+        )
+
+    assert attributes(*spans())["http.request.resend_count"] == 1
+
+
+def test_stream_of_openai_without_usage_has_neither_tokens_nor_cost(
+    apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    stream = openai.OpenAI().chat.completions.create(
+        model=GPT, messages=[{"role": "user", "content": "a PROMPT"}], stream=True
+    )
+    assert len(list(stream)) == 3
+
+    assert not {"llm.input_tokens", "llm.cost_usd"} & attributes(*spans()).keys()
+
+
+def test_call_has_the_attributes_that_honeycomb_requires(
+    apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    """Agent Timeline: docs.honeycomb.io/send-data/agents. Estimated cost: .../observe/llm-cost."""
+    with span_attributes({"gen_ai.agent.name": "helper"}, conversation_id="conversation-1"):
+        for sdk, each in SDKS.items():
+            each(apis, Call(streams=sdk != "openai_embeddings"))
+
+    for span in spans():
+        found = attributes(span)
+        assert found["gen_ai.agent.name"] == "helper"
+        assert found["gen_ai.conversation.id"] == "conversation-1"
+        assert found["gen_ai.operation.name"] in ("chat", "embeddings", "generate_content")
+        assert found["gen_ai.provider.name"]
+        assert found["gen_ai.request.model"]
+        # Cached tokens are a part of the input.
+        written = found.get("gen_ai.usage.cache_creation.input_tokens", 0)
+        cached = found.get("gen_ai.usage.cache_read.input_tokens", 0) + written
+        assert cached < found["gen_ai.usage.input_tokens"]
+        assert "gen_ai.usage.output_tokens" in found
+    assert len(spans()) == len(SDKS)
