@@ -30,7 +30,8 @@ from .schema import (
 _BOARD_WIDTH: Final = 12
 _DAY: Final = 86_400
 _RUNBOOKS: Final = "docs/runbooks.md"
-_REFERENCE: Final = "docs/observability.md"
+# The first one that exists; releases up to 0.3.0 have no reference.
+_REFERENCES: Final = ("docs/observability-reference.md", "docs/observability.md")
 _QUERIES_OF_RUNBOOK: Final = 3
 
 
@@ -173,18 +174,19 @@ def _text_problems(text: str, columns: Columns) -> Iterator[str]:
 
 def _reference_problems(attributes: Mapping[str, Attribute], project: Path) -> Iterator[str]:
     """Compare the table of attributes in the documentation with the declared ones."""
-    path = project / _REFERENCE
-    if not path.is_file():
+    found = [name for name in _REFERENCES if (project / name).is_file()]
+    if not found:
         return
+    reference, path = found[0], project / found[0]
     rows = re.findall(
         r"^\| `([\w.]+)` \| (\w+) \| (.+) \|$", path.read_text(encoding="utf-8"), re.MULTILINE
     )
     documented = {name: (type_, brief) for name, type_, brief in rows}
     declared = {name: (each.type, each.brief) for name, each in attributes.items()}
     for name in declared.keys() - documented.keys():
-        yield f"{_REFERENCE}: {name} is declared in honeycomb/telemetry.yaml, but has no row"
+        yield f"{reference}: {name} is declared in honeycomb/telemetry.yaml, but has no row"
     for name in documented.keys() - declared.keys():
-        yield f"{_REFERENCE}: {name} has a row, but honeycomb/telemetry.yaml does not declare it"
+        yield f"{reference}: {name} has a row, but honeycomb/telemetry.yaml does not declare it"
     for name in sorted(declared.keys() & documented.keys()):
         if declared[name] != documented[name]:
-            yield f"{_REFERENCE}: the type or the text of {name} differs from honeycomb/telemetry.yaml"
+            yield f"{reference}: the type or the text of {name} differs from honeycomb/telemetry.yaml"

@@ -7,7 +7,7 @@
     with llm_call("anthropic", model) as call: ...; call.record_usage(message.usage)
     with span_attributes(user_id=user.id, conversation_id=thread.id): ...
 
-Settings come from the environment; docs/observability.md lists them.
+Settings come from the environment; docs/observability-reference.md lists them.
 """
 
 from opentelemetry.trace import get_tracer

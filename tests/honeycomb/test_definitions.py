@@ -220,13 +220,13 @@ MISTAKES: Final = [
         "session.prompt_length: the example '38' is not of the type int",
     ),
     (
-        "docs/observability.md",
+        "docs/observability-reference.md",
         "| `session.source` | string |",
         "| `session.source` | int |",
         "the type or the text of session.source differs from honeycomb/telemetry.yaml",
     ),
     (
-        "docs/observability.md",
+        "docs/observability-reference.md",
         "| `session.status` | string |",
         "| `session.state` | string |",
         "session.state has a row, but honeycomb/telemetry.yaml does not declare it",

@@ -27,6 +27,7 @@ SOURCES: Final = ("copier.yml", "template", "hooks/questions", "CHANGELOG.md")
 """The files that a rendering depends on."""
 STARTED_ONCE: Final = (
     "/.gitignore",
+    "/AGENTS.md",
     "/README.md",
     "/PACKAGE/__init__.py",
     "/PACKAGE/api",

@@ -1,17 +1,26 @@
 """Commands and links in the documents of a rendered project and of this repository are valid."""
 
+import json
 import re
 import shlex
 import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from hooks.cli import _COMMANDS
 
 from ..conftest import TEMPLATE, UV, Render, Workshop
 
-RENDERED = ("README.md", ".env.example", "docs/observability.md", "docs/runbooks.md")
+RENDERED = (
+    "AGENTS.md",
+    "README.md",
+    ".env.example",
+    "docs/observability.md",
+    "docs/observability-reference.md",
+    "docs/runbooks.md",
+)
 # On a separate line, after assignments of variables, or in a sentence.
 COMMAND = re.compile(r"(?:^|`)((?:[A-Z_]+=\S+ )*uvx? [^`\n]+)", re.MULTILINE)
 BLOCK = re.compile(r"^```sh\n(.+?)^```|((?:^ {4}[^\n]+\n)+)", re.MULTILINE | re.DOTALL)
@@ -59,6 +68,39 @@ def test_readme_is_short_and_lists_each_command() -> None:
     tools = readme.partition("## Tools")[2].partition("## ")[0]
     rows = [line.split("|")[1] for line in tools.splitlines() if line.startswith("| `")]
     assert set(re.findall(r"`(\w+)`", "".join(rows))) == _COMMANDS.keys() - {"demo", "release"}
+
+
+@pytest.mark.parametrize("layout", ["new", "existing"])
+def test_guide_and_reference_are_short(layout: str, render: Render) -> None:
+    docs = render(layout=layout, package_dir="acme") / "docs"
+
+    guide, reference = (docs / "observability.md", docs / "observability-reference.md")
+    assert len((guide.read_text() + reference.read_text()).splitlines()) <= 600
+
+
+def test_instructions_for_agents_are_short_and_name_each_attribute_and_board(
+    project: Path, render: Render
+) -> None:
+    agents = (project / "AGENTS.md").read_text()
+    groups = yaml.safe_load((project / "honeycomb/telemetry.yaml").read_text())["groups"]
+    declared = {each["id"]: each["type"] for group in groups for each in group["attributes"]}
+    # The section that the guide of an existing repository contains has fewer attributes.
+    existing = (render(layout="existing", package_dir="acme") / "docs/observability.md").read_text()
+    section = existing.partition("````markdown\n")[2].partition("````\n")[0]
+
+    assert len(agents.splitlines()) <= 60
+    assert section.startswith("## Observability\n")
+    for text in (agents, section):
+        table = text.partition("| attribute | type |")[2]
+        rows = re.findall(r"^\| (`.+`) \| (\w+) \|$", table, re.MULTILINE)
+        types = {name: kind for names, kind in rows for name in re.findall(r"`([\w.]+)`", names)}
+        assert types.items() >= {"llm.cost_usd": "double", "user.id": "string"}.items()
+        for name, kind in types.items():
+            assert declared.get(name, kind) == kind, name
+        for board in (project / "honeycomb/boards").iterdir():
+            assert json.loads(board.read_text())["name"].partition(": ")[2] in text
+    names = {name for name in declared if not name.startswith("modal.")}
+    assert names <= set(re.findall(r"`([\w.]+)`", agents))
 
 
 def test_every_link_within_the_documents_has_a_target(documents: list[Path]) -> None:

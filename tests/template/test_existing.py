@@ -97,6 +97,10 @@ def test_folder_name_may_be_a_glob_pattern(tmp_path: Path) -> None:
     [
         ("honeycomb/board.json", "The folder honeycomb already exists"),
         ("docs/observability.md", "Rename it, or keep it with --skip docs/observability.md"),
+        (
+            "docs/observability-reference.md",
+            "Rename it, or keep it with --skip docs/observability-reference.md",
+        ),
         ("docs/runbooks.md", "Rename it, or keep it with --skip docs/runbooks.md"),
     ],
 )
