@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import libcst as cst
-import libcst.matchers as m
 
 from .project import Project
 from .source import Source
@@ -37,8 +37,8 @@ def app_calls(source: Source, subclasses: frozenset[str] = frozenset()) -> list[
     names, modules = _fastapi_names(source, subclasses)
     found = [
         _app_call(source, call)
-        for call in m.findall(source.module, m.Call())
-        if isinstance(call, cst.Call) and _is_fastapi(call.func, names, modules)
+        for call in source.nodes(cst.Call)
+        if _is_fastapi(call.func, names, modules)
     ]
     return sorted(found, key=lambda each: source.start(each.call))
 
@@ -64,9 +64,8 @@ def fastapi_subclasses(project: Project) -> frozenset[str]:
         names, modules = _fastapi_names(source, frozenset())
         found |= {
             node.name.value
-            for node in m.findall(source.module, m.ClassDef())
-            if isinstance(node, cst.ClassDef)
-            and any(_is_fastapi(base.value, names, modules) for base in node.bases)
+            for node in source.nodes(cst.ClassDef)
+            if any(_is_fastapi(base.value, names, modules) for base in node.bases)
         }
     return frozenset(found)
 
@@ -80,15 +79,22 @@ def is_module(path: Path, module: str) -> bool:
     return len(parts) <= len(stem) and list(stem[-len(parts) :]) == parts
 
 
-def imported_names(source: Source) -> Iterator[tuple[str, str, str]]:
-    """Yield (module, name, local name) of each import; the name is empty for `import module`.
+@cache
+def imported_names(source: Source) -> tuple[tuple[str, str, str], ...]:
+    """Return (module, name, local name) of each import; the name is empty for `import module`.
 
     The module is empty for `from . import name`. Star imports are left out.
     """
-    for node in m.findall(source.module, m.ImportFrom() | m.Import()):
-        if not isinstance(node, cst.ImportFrom | cst.Import) or isinstance(
-            node.names, cst.ImportStar
-        ):
+    return tuple(_imported_names(source))
+
+
+def _imported_names(source: Source) -> Iterator[tuple[str, str, str]]:
+    nodes: list[cst.Import | cst.ImportFrom] = [
+        *source.nodes(cst.Import),
+        *source.nodes(cst.ImportFrom),
+    ]
+    for node in nodes:
+        if isinstance(node.names, cst.ImportStar):
             continue
         for alias in node.names:
             name = source.code(alias.name)
@@ -122,9 +128,7 @@ def _fastapi_names(source: Source, subclasses: frozenset[str]) -> tuple[set[str]
             name in subclasses and module != "fastapi"
         ):
             names.add(local)
-    classes = [
-        node for node in m.findall(source.module, m.ClassDef()) if isinstance(node, cst.ClassDef)
-    ]
+    classes = source.nodes(cst.ClassDef)
     before = -1
     while len(names) > before:
         before = len(names)

@@ -100,7 +100,10 @@ def _function_with_imports(source: Source, app: AppCall) -> cst.FunctionDef | No
         ) and re.search(r"(?m)^\s*(?:import|from) modal\b", source.text)
         if on_modal or any(
             re.search(r"\bfastapi\b", source.code(each))
-            for each in m.findall(function, m.ImportFrom() | m.Import())
+            for each in [
+                *source.nodes(cst.Import, function),
+                *source.nodes(cst.ImportFrom, function),
+            ]
         ):
             return function
         function = enclosing(source, function, cst.FunctionDef)

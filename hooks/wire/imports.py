@@ -1,11 +1,9 @@
 """The name by which a file imports the observability package."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import libcst as cst
-import libcst.matchers as m
 
 from .app_calls import is_module
 from .dependency_file import find_dependency_file
@@ -21,24 +19,20 @@ def module_for(project: Project, source: Source) -> str:
     Raises EditRefused if the package is not below that root.
     """
     name = source.path
-    froms = [
-        node
-        for node in m.findall(source.module, m.ImportFrom())
-        if isinstance(node, cst.ImportFrom)
-    ]
+    froms = source.nodes(cst.ImportFrom)
     depth = len(project.package_dir.parts)
     is_inside = name.parent.parts[:depth] == project.package_dir.parts
     if any(node.relative for node in froms) and is_inside and project.import_name:
         return "." * (len(name.parent.parts) - depth + 1) + project.module_name
-    roots = _import_roots(project, source, froms)
+    roots = import_roots(project, source)
     for root in roots:
         if project.module_dir.is_relative_to(root):
             return ".".join(project.module_dir.relative_to(root).parts)
     if roots:
         raise EditRefused(
-            f"{name} imports from {roots[0]}, but {project.module_dir} is not in that folder. Delete"
-            " the new files and copy the template again into the folder of the server:",
-            f"copier copy --data package_dir={name.parent.as_posix()} ...",
+            f"{name} imports from {roots[0]}, but {project.module_dir} is not in that folder. Move the"
+            " module beside the application:",
+            f"copier-honeycomb adopt --app {'.'.join(name.with_suffix('').parts)} {project.root}",
         )
     return project.module
 
@@ -49,15 +43,15 @@ def module_reached_by(project: Project, source: Source) -> str:
     return project.module if module.startswith(".") else module
 
 
-def _import_roots(project: Project, source: Source, froms: Sequence[cst.ImportFrom]) -> list[Path]:
+def import_roots(project: Project, source: Source) -> list[Path]:
     """Return the folders that the absolute imports of the file are relative to, the surest first."""
     name = source.path
+    froms = source.nodes(cst.ImportFrom)
     roots: list[Path] = []
     folders = [name.parent, *name.parent.parents]
     modules = [source.code(node.module) for node in froms if node.module and not node.relative]
-    for node in m.findall(source.module, m.Import()):
-        if isinstance(node, cst.Import):
-            modules += [source.code(alias.name) for alias in node.names]
+    for node in source.nodes(cst.Import):
+        modules += [source.code(alias.name) for alias in node.names]
     files = set(project.files)
     packages = {parent for path in files if path.suffix == ".py" for parent in path.parents}
     third_party = {*sys.stdlib_module_names, *_installed(project, name)}

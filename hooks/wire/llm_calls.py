@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import libcst as cst
-import libcst.matchers as m
 
 from .app_calls import enclosing
 from .project import Project
@@ -73,8 +72,9 @@ def sdk_calls(project: Project, used: frozenset[str]) -> Iterator[SDKCall]:
     for source in project.sources_containing(
         b".messages.", b".completions.", b".responses.", b".embeddings."
     ):
-        for call in m.findall(source.module, m.Call(func=m.Attribute())):
-            assert isinstance(call, cst.Call)
+        for call in source.nodes(cst.Call):
+            if not isinstance(call.func, cst.Attribute):
+                continue
             name = source.code(call.func)
             for provider, pattern in _CALLS.items():
                 if provider in used and pattern.search(name):
@@ -113,7 +113,7 @@ def _sdk_call(source: Source, call: cst.Call, provider: str) -> SDKCall:
 def _yields(source: Source, function: cst.FunctionDef) -> bool:
     return any(
         enclosing(source, each, (cst.FunctionDef, cst.Lambda)) is function
-        for each in m.findall(function.body, m.Yield())
+        for each in source.nodes(cst.Yield, function.body)
     )
 
 

@@ -31,9 +31,8 @@ def modal_functions(project: Project) -> list[ModalFunction]:
         project.results["modal_functions"] = [
             ModalFunction(source.path, function, frozenset(_returned(source, function)))
             for source in project.sources_containing(b"asgi_app")
-            for function in m.findall(source.module, m.FunctionDef())
-            if isinstance(function, cst.FunctionDef)
-            and any(m.matches(_callee(each.decorator), _ASGI_APP) for each in function.decorators)
+            for function in source.nodes(cst.FunctionDef)
+            if any(m.matches(_callee(each.decorator), _ASGI_APP) for each in function.decorators)
         ]
     found: list[ModalFunction] = project.results["modal_functions"]
     return found
@@ -49,8 +48,7 @@ def legacy_file(project: Project) -> Path | None:
         }
         if re.search(r"(?m)^from modal import \*", source.text):
             names.add("Stub")
-        calls = m.findall(source.module, m.Call())
-        if any(isinstance(call, cst.Call) and source.code(call.func) in names for call in calls):
+        if any(source.code(call.func) in names for call in source.nodes(cst.Call)):
             return source.path
     return None
 
@@ -108,8 +106,7 @@ def _returned(source: Source, function: cst.FunctionDef) -> Iterator[tuple[str, 
         else:
             # A module, imported by `import module` or `from . import module`.
             imported[local] = (name or module, "app")
-    for node in m.findall(function, m.Return()):
-        assert isinstance(node, cst.Return)
+    for node in source.nodes(cst.Return, function):
         if node.value is None:
             continue
         value = _callee(node.value)

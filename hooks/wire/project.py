@@ -49,6 +49,19 @@ class Project:
             f"{self.root} does not contain the observability module yet. Run `copier copy` first."
         )
 
+    def with_answers(self, answers: dict[str, str]) -> "Project":
+        """Return this repository as it will be once the module is copied with `answers`."""
+        other = Project(self.root)
+        other.__dict__.update(self.__dict__)
+        other.results, other._contents = {}, dict(self._contents)
+        other.__dict__["answers"] = answers
+        other.__dict__.pop("modules", None)
+        module = other.module_dir / "__init__.py"
+        other.__dict__["files"] = sorted({*self.files, module})
+        other.__dict__["repository_files"] = sorted({*self.repository_files, module})
+        other._contents[module] = b""
+        return other
+
     @property
     def package_dir(self) -> Path:
         return Path(self.answers.get("package_dir", self.answers.get("package_name", ".")))

@@ -34,7 +34,7 @@ def plan_removal(project: Project, wanted: str | None) -> Plan:
         plan.attempt(partial(_unwire_server, plan, path))
     if app is None:
         return plan
-    routes = [route for route in find_routes(project)[0] if route.app is app]
+    routes = [route for route in find_routes(project)[0] if route.app == app]
     files = dependency_files_of(project, app, routes)
     used = sdks(project, frozenset().union(*(file.names for file in files)))
     for file in files:

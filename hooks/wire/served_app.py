@@ -167,8 +167,9 @@ def _mounted(project: Project, among: Sequence[AppCall]) -> set[AppCall]:
     """Return the applications that another application mounts."""
     names: set[tuple[Path, str]] = set()
     for source in project.sources_containing(b".mount("):
-        for call in m.findall(source.module, m.Call(func=m.Attribute(attr=m.Name("mount")))):
-            assert isinstance(call, cst.Call)
+        for call in source.nodes(cst.Call):
+            if not m.matches(call.func, m.Attribute(attr=m.Name("mount"))):
+                continue
             for argument in call.args:
                 if isinstance(argument.value, cst.Name):
                     names.add((source.path, argument.value.value))

@@ -62,7 +62,9 @@ def snippet(module: str, name: str, *, in_expression: bool = False) -> str:
 def has_call(project: Project, source: Source) -> bool:
     """Return True if the file calls the module's `instrument_app`."""
     local = _imported_as(project, source)
-    return local is not None and bool(m.findall(source.module, m.Call(func=m.Name(local))))
+    return local is not None and any(
+        m.matches(call.func, m.Name(local)) for call in source.nodes(cst.Call)
+    )
 
 
 def _imported_as(project: Project, source: Source) -> str | None:
@@ -90,8 +92,7 @@ def imported_module(project: Project, path: Path) -> str | None:
 
 def _module_import(project: Project, source: Source) -> cst.SimpleStatementLine | None:
     """Return the statement that imports `instrument_app` from the module."""
-    for statement in m.findall(source.module, m.SimpleStatementLine(body=[m.ImportFrom()])):
-        assert isinstance(statement, cst.SimpleStatementLine)
+    for statement in source.nodes(cst.SimpleStatementLine):
         node = statement.body[0]
         if not isinstance(node, cst.ImportFrom) or isinstance(node.names, cst.ImportStar):
             continue
@@ -105,9 +106,7 @@ def _module_import(project: Project, source: Source) -> cst.SimpleStatementLine 
 
 def _with_lines(project: Project, source: Source, app: AppCall, module: str) -> bytes:
     used_names = {
-        node.value
-        for node in m.findall(source.module, m.Name())
-        if isinstance(node, cst.Name) and not _is_attribute_or_keyword(source, node)
+        node.value for node in source.nodes(cst.Name) if not _is_attribute_or_keyword(source, node)
     }
     imported, local = FUNCTION, FUNCTION
     if FUNCTION in used_names:
@@ -200,9 +199,8 @@ def unwire_server(project: Project, path: Path) -> bytes | None:
         return None
     calls = [
         _whole_line(source, line)
-        for line in m.findall(
-            source.module, m.SimpleStatementLine(body=[m.Expr(m.Call(func=m.Name(local)))])
-        )
+        for line in source.nodes(cst.SimpleStatementLine)
+        if m.matches(line, m.SimpleStatementLine(body=[m.Expr(m.Call(func=m.Name(local)))]))
     ]
     import_span = _whole_line(source, statement)
     for blank in ("", "before", "after"):

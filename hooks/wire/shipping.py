@@ -2,6 +2,7 @@
 
 import os
 import re
+import tomllib
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -69,8 +70,12 @@ def _module_paths(
         return
     dots = len(name) - len(name.lstrip("."))
     for path in route.paths_of(file):
-        # A file that is itself on the import path has no package.
-        if any(path.is_relative_to(root) and path.parent != root for root in roots):
+        # The package that contains both has to be below the import path.
+        if (
+            dots < len(path.parents)
+            and path.parents[dots - 1] not in roots
+            and any(path.is_relative_to(root) for root in roots)
+        ):
             yield path.parents[dots - 1].joinpath(*name.lstrip(".").split("."), "__init__.py")
 
 
@@ -184,13 +189,26 @@ def dependency_files(project: Project, route: Route) -> list[tuple[Installed, De
     """
     found: list[tuple[Installed, DependencyFile]] = []
     for each in route.container.installed:
-        for path in each.files:
+        for path in [*each.files, *_workspace_members(project, each.files)]:
             for file in _with_included(project, path, set()):
                 found.append((each, file))
         if each.command.packages:
             found.append((each, inline_dependencies(each.place.path, each.command.packages)))
     with_fastapi = [(each, file) for each, file in found if file.has_fastapi]
     return with_fastapi or [(each, file) for each, file in found if not each.command.packages]
+
+
+def _workspace_members(project: Project, files: Sequence[Path]) -> list[Path]:
+    """Return the pyproject.toml files of the members of uv workspaces."""
+    found: list[Path] = []
+    for path in files:
+        if path.name != "pyproject.toml" or "[tool.uv.workspace]" not in project.text(path):
+            continue
+        uv = tomllib.loads(project.text(path))["tool"]["uv"]
+        for pattern in uv["workspace"].get("members", []):
+            members = path.parent / pattern / "pyproject.toml"
+            found += [each for each in project.repository_files if each.match(str(members))]
+    return found
 
 
 def _with_included(project: Project, path: Path, seen: set[Path]) -> Iterator[DependencyFile]:

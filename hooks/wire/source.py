@@ -3,14 +3,21 @@
 import io
 import os.path
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar, cast
 
 import libcst as cst
-from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, ParentNodeProvider
+from libcst.metadata import (
+    ByteSpanPositionProvider,
+    CodeSpan,
+    MetadataWrapper,
+    ParentNodeProvider,
+)
 
+Node = TypeVar("Node", bound=cst.CSTNode)
 BOM = b"\xef\xbb\xbf"
 
 
@@ -43,17 +50,45 @@ class Source:
             self.encoding = "utf-8" if encoding == "utf-8-sig" else encoding
             self.text = self.content[len(self._bom) :].decode(self.encoding)
             # Parsed as text, so that positions count UTF-8 bytes for every encoding.
-            wrapper = MetadataWrapper(cst.parse_module(self.text), unsafe_skip_copy=True)
-            self.module = wrapper.module
-            # LibCST does not round-trip a final comment that is indented deeper than the code.
-            self._exact = len(os.path.commonprefix([self.module.code, self.text]).encode())
-            self._spans = wrapper.resolve(ByteSpanPositionProvider)
-            self.parents = wrapper.resolve(ParentNodeProvider)
+            self.module = cst.parse_module(self.text)
         except (cst.ParserSyntaxError, SyntaxError, UnicodeError, ValueError, LookupError) as error:
             line, reason = "", str(error)
             if isinstance(error, cst.ParserSyntaxError):
                 line, reason = f":{error.raw_line}", error.message
             raise EditRefused(f"{path}{line} does not parse ({reason}).") from None
+
+    @cached_property
+    def _wrapper(self) -> MetadataWrapper:
+        return MetadataWrapper(self.module, unsafe_skip_copy=True)
+
+    @cached_property
+    def _spans(self) -> Mapping[cst.CSTNode, CodeSpan]:
+        return self._wrapper.resolve(ByteSpanPositionProvider)
+
+    @cached_property
+    def parents(self) -> Mapping[cst.CSTNode, cst.CSTNode]:
+        return self._wrapper.resolve(ParentNodeProvider)
+
+    @cached_property
+    def _by_type(self) -> dict[type, list[cst.CSTNode]]:
+        """All nodes by type, each list in source order."""
+        found: dict[type, list[cst.CSTNode]] = {}
+        for node in self.parents:
+            found.setdefault(type(node), []).append(node)
+        return found
+
+    def nodes(self, kind: type[Node], inside: cst.CSTNode | None = None) -> list[Node]:
+        """Return the nodes of the type `kind`, in source order: all, or those in the node `inside`."""
+        nodes = cast("list[Node]", self._by_type.get(kind, []))
+        if inside is not None:
+            start, end = self.start(inside), self.end(inside)
+            nodes = [node for node in nodes if start <= self.start(node) and self.end(node) <= end]
+        return sorted(nodes, key=self.start)
+
+    @cached_property
+    def _exact(self) -> int:
+        # LibCST does not round-trip a final comment that is indented deeper than the code.
+        return len(os.path.commonprefix([self.module.code, self.text]).encode())
 
     @property
     def has_bom(self) -> bool:

@@ -47,7 +47,7 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
     """
     plan = Plan(project)
     routes, unknown = find_routes(project)
-    routes = [route for route in routes if route.app is app]
+    routes = [route for route in routes if route.app == app]
     refuse_old_python(routes)
     module = module_name(project, app, routes)
     files = dependency_files_of(project, app, routes)
@@ -67,7 +67,7 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
     commands: list[str] = []
     for file in [each for each in files if each.kind != "inline"]:
         plan.attempt(partial(_wire_dependencies, plan, file, used, commands))
-    if not any(file.kind != "inline" for file in files):
+    if not files:
         plan.todo.append(Step(NO_FILE, f'pip install "{SDK}"'))
     if commands:
         plan.todo.append(Step("Install the packages:", "\n".join(dict.fromkeys(commands))))
@@ -78,7 +78,8 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
     plan.attempt(lambda: _wire_modal(plan, project, app, module, requirements))
     # Once more, in the edited files.
     shipped = [route for route in find_routes(plan.project)[0] if route.app.label == app.label]
-    plan.routes = [describe(plan.project, route, module) for route in shipped]
+    texts = [describe(plan.project, route, module) for route in shipped]
+    plan.routes = list(dict.fromkeys(texts))
     if not routes:
         plan.notes.append(unshipped(project, app.label, unknown))
     plan.examples = _examples(project if dry_run else plan.project, used)

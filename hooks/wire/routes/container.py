@@ -1,5 +1,6 @@
 """The files and packages of a container, or of another machine that runs the application."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -8,6 +9,7 @@ from typing import Final, Self
 from .shell import Install, Start
 
 ROOT: Final = PurePosixPath("/")
+_FASTAPI_FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
 
 
 @dataclass(frozen=True)
@@ -112,11 +114,18 @@ class Container:
 
     def file_root(self, start: Start) -> PurePosixPath:
         """Return the folder that is on the import path because `start.file` is served or run."""
-        folder = self.find(start.file, start.folder).parent
+        folder = self.served_file(start).parent
         if start.attribute:  # `fastapi run` imports from above the outermost package
             while folder / "__init__.py" in self.files:
                 folder = folder.parent
         return folder
+
+    def served_file(self, start: Start) -> PurePosixPath:
+        """Return the path of `start.file`; `fastapi run` without one looks at the usual names."""
+        if start.attribute == "*" and start.file == ".":
+            paths = (self.find(name, start.folder) for name in _FASTAPI_FILES)
+            return next((path for path in paths if path in self.files), start.folder / "main.py")
+        return self.find(start.file, start.folder)
 
     def module(self, name: str, roots: Iterable[PurePosixPath]) -> PurePosixPath | None:
         """Return the file that `import name` imports, or None."""
@@ -142,3 +151,20 @@ def normal(path: PurePosixPath) -> PurePosixPath:
         else:
             parts.append(part)
     return PurePosixPath(*parts)
+
+
+def path_changes(text: str, file: PurePosixPath) -> list[PurePosixPath]:
+    """Return the folders that the Python file `file` with this text adds to sys.path."""
+    found: list[PurePosixPath] = []
+    for argument in re.findall(r"(?m)^\s*sys\.path\.(?:append|insert)\((?:\d+,\s*)?(.+)\)", text):
+        names = re.findall(r"[\"']([^\"']*)[\"']", argument)
+        if "__file__" not in argument:
+            found += [PurePosixPath(name) for name in names[:1] if name.startswith("/")]
+            continue
+        levels = argument.count("dirname(") + argument.count(".parent")
+        if above := re.search(r"\.parents\[(\d+)\]", argument):
+            levels = int(above[1]) + 1
+        if levels <= len(file.parents):
+            base = file.parents[levels - 1] if levels else file
+            found.append(normal(base.joinpath(*names)))
+    return found

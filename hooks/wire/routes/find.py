@@ -10,7 +10,7 @@ from ..modal_functions import decorator, modal_functions, serves
 from ..project import Project
 from . import platforms
 from .compose import Service, services
-from .container import Container, Place
+from .container import Container, Place, path_changes
 from .dockerfile import Context, DockerBuild, ignore_file, not_ignored, start_commands
 from .modal import modal_container
 from .serving import follow, served_app
@@ -98,8 +98,11 @@ def _served(project: Project, container: Container, apps: Sequence[AppCall]) -> 
     routes: list[Route] = []
     for place, start in container.starts:
         app = served_app(project, container, start, apps)
-        if app is not None and all(route.app is not app for route in routes):
-            routes.append(Route(container, place, start, app))
+        if app is not None and all(route.app != app for route in routes):
+            route = Route(container, place, start, app)
+            for path in route.paths_of(app.path):
+                container.path += path_changes(project.text(app.path), path)
+            routes.append(route)
     return routes
 
 

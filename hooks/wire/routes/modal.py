@@ -13,7 +13,7 @@ from ..app_calls import imported_names
 from ..modal_functions import ModalFunction
 from ..project import Project
 from ..source import Source
-from .container import Container, Copied, Installed, Place
+from .container import Container, Copied, Installed, Place, path_changes
 from .dockerfile import Context, DockerBuild, installed, run_file_command
 from .shell import Install, commands
 
@@ -77,15 +77,18 @@ def last_assigned(
     source: Source, name: str, before: cst.CSTNode | None = None
 ) -> cst.BaseExpression | None:
     """Return the value of the last assignment to `name` above `before`."""
-    pattern = m.Assign(targets=[m.AssignTarget(target=m.Name(name))]) | m.AnnAssign(
-        target=m.Name(name), value=m.DoesNotMatch(None)
-    )
+    assigned: list[cst.Assign | cst.AnnAssign] = [
+        node
+        for node in source.nodes(cst.Assign)
+        if len(node.targets) == 1 and m.matches(node.targets[0].target, m.Name(name))
+    ]
+    assigned += [
+        node for node in source.nodes(cst.AnnAssign) if m.matches(node.target, m.Name(name))
+    ]
     values = [
         node.value
-        for node in m.findall(source.module, pattern)
-        if isinstance(node, cst.Assign | cst.AnnAssign)
-        and node.value is not None
-        and (before is None or source.end(node) < source.start(before))
+        for node in assigned
+        if node.value is not None and (before is None or source.end(node) < source.start(before))
     ]
     return max(values, key=source.start) if values else None
 
@@ -177,11 +180,10 @@ def modal_container(
     for each in calls:
         container = _built(project, container, each)
     container.name = f"{place} (Modal)"
-    container.path += [
-        PurePosixPath(each) for each in _path_changes(source) if each.startswith("/")
-    ]
     container.path.append(HOME)
     _add_own_files(project, container, source)
+    if container.main is not None:
+        container.path += path_changes(source.text, container.main)
     return container
 
 
@@ -343,11 +345,6 @@ def _add_folder(
         if path.is_relative_to(folder):
             container.add(target / path.relative_to(folder), path, Copied(place, target))
     container.folders.add(target)
-
-
-def _path_changes(source: Source) -> list[str]:
-    """Return the folders that the file adds to sys.path."""
-    return re.findall(r"sys\.path\.(?:append|insert)\((?:\d+,\s*)?[\"']([^\"']+)", source.text)
 
 
 def _add_own_files(project: Project, container: Container, source: Source) -> None:

@@ -15,7 +15,6 @@ from ..source import EditRefused, Source
 from .container import Container
 from .shell import Start
 
-_FASTAPI_FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")
 _RUN: Final = re.compile(
     r"uvicorn\.(?:run|Config)\(\s*(?:app\s*=\s*)?(?:f?[\"']([^\"':]+):(\w+)[\"']|([A-Za-z_][\w.]*))"
     r"|(?<![\w.])run\(\s*[\"']([\w.]+):(\w+)[\"']"
@@ -45,12 +44,9 @@ def _targets(
             if path is not None:
                 yield from _run_in(project, container, path, roots)
     elif start.attribute == "*":
-        names = [start.file] if start.file != "." else _FASTAPI_FILES
-        for name in names:
-            path = container.find(name, start.folder)
-            if path in container.files:
-                yield from ((path, each) for each in ("app", "api", "*"))
-                return
+        path = container.served_file(start)
+        if path in container.files:
+            yield from ((path, each) for each in ("app", "api", "*"))
     elif start.file:
         path = container.find(start.file, start.folder)
         if path in container.files:
@@ -132,18 +128,22 @@ def follow(
 def _values(source: Source, attribute: str) -> Iterator[str]:
     """Yield `attribute`, and the names in the expressions that are assigned to it or returned by it."""
     yield attribute
-    for node in source.module.body:
-        for each in m.findall(
-            node,
-            m.Assign(targets=[m.AssignTarget(target=m.Name(attribute))])
-            | m.AnnAssign(target=m.Name(attribute)),
-        ):
-            value = each.value if isinstance(each, cst.Assign | cst.AnnAssign) else None
-            if value is not None:
-                yield from _names(source, value)
-        if isinstance(node, cst.FunctionDef) and node.name.value == attribute:
-            for each in m.findall(node, m.Return()):
-                if isinstance(each, cst.Return) and each.value is not None:
+    assignments: list[cst.Assign | cst.AnnAssign] = [
+        *source.nodes(cst.Assign),
+        *source.nodes(cst.AnnAssign),
+    ]
+    for node in assignments:
+        targets = (
+            [each.target for each in node.targets]
+            if isinstance(node, cst.Assign)
+            else [node.target]
+        )
+        if node.value is not None and any(m.matches(each, m.Name(attribute)) for each in targets):
+            yield from _names(source, node.value)
+    for function in source.nodes(cst.FunctionDef):
+        if function.name.value == attribute:
+            for each in source.nodes(cst.Return, function):
+                if each.value is not None:
                     yield from _names(source, each.value)
 
 

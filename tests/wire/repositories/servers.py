@@ -148,7 +148,7 @@ LAYOUTS: Final = [
         "module outside the import root",
         {"requirements.txt": "fastapi\n", "acme/main.py": "", "web/store/main.py": "from fastapi import FastAPI\n\nfrom store.x import X\n\napp = FastAPI(title=X)\n",
          "web/store/x.py": "X = 'x'\n", "web/store/__init__.py": ""},
-        printed=("web/store/main.py imports from web", "--data package_dir=web/store"), status=2,
+        printed=("web/store/main.py imports from web", "copier-honeycomb adopt --app web.store.main"), status=2,
     ),
     Repository(
         "existing FastAPIInstrumentor",
