@@ -10,6 +10,8 @@ from typing import Any, ClassVar, NamedTuple, Self
 
 import msgpack
 import zstandard
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -75,7 +77,10 @@ class Ingest:
     def __init__(self) -> None:
         self.events: list[Event] = []
         self.requests: list[bytes] = []
-        """The bodies of OTLP requests, as protobuf."""
+        """The bodies of OTLP requests with spans, as protobuf."""
+        self.logs: list[str] = []
+        self.metrics: list[tuple[str, str]] = []
+        """Dataset and name."""
         self.status = 200
         """The status of every response; 200 accepts events."""
         self._lock = Lock()
@@ -135,18 +140,40 @@ class _Handler(BaseHTTPRequestHandler):
         elif self.headers["x-honeycomb-team"] != INGEST_KEY:
             self._respond(401, {"error": "unknown API key"})
         elif self.path == "/v1/traces":
-            if self.headers["content-encoding"] == "gzip":
-                body = gzip.decompress(body)
+            body = self._decompressed(body)
             self.ingest.add(_spans(ExportTraceServiceRequest.FromString(body)), body)
             self._respond(200, ExportTraceServiceResponse().SerializeToString())
+        elif self.path == "/v1/logs":
+            logs = ExportLogsServiceRequest.FromString(self._decompressed(body))
+            self.ingest.logs += [
+                log.body.string_value
+                for of_resource in logs.resource_logs
+                for of_scope in of_resource.scope_logs
+                for log in of_scope.log_records
+            ]
+            self._respond(200)
+        elif self.path == "/v1/metrics":
+            metrics = ExportMetricsServiceRequest.FromString(self._decompressed(body))
+            self.ingest.metrics += [
+                (self.headers["x-honeycomb-dataset"] or "", metric.name)
+                for of_resource in metrics.resource_metrics
+                for of_scope in of_resource.scope_metrics
+                for metric in of_scope.metrics
+            ]
+            self._respond(200)
         elif self.path.startswith("/1/batch/"):
             batch = msgpack.unpackb(
                 zstandard.ZstdDecompressor().stream_reader(body).read(), timestamp=3
             )
             self.ingest.add(_refined(batch))
+            events = [each["data"] for each in batch]
+            self.ingest.logs += [event["body"] for event in events if "body" in event]
             self._respond(200, [{"status": 202}] * len(batch))
         else:
             self._respond(404)
+
+    def _decompressed(self, body: bytes) -> bytes:
+        return gzip.decompress(body) if self.headers["content-encoding"] == "gzip" else body
 
     def _respond(self, status: int, content: Any = b"") -> None:
         body = content if isinstance(content, bytes) else json.dumps(content).encode()
@@ -167,8 +194,8 @@ def _refined(batch: Iterable[Mapping[str, Any]]) -> Iterator[Event]:
     """The spans in a batch of Refinery."""
     for event in batch:
         data = event["data"]
-        if data.get("meta.annotation_type"):
-            # An event of a span, such as an exception.
+        if "duration_ms" not in data:
+            # A log record, or an event of a span, such as an exception.
             continue
         yield Event(
             service=data["service.name"],

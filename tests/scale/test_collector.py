@@ -15,7 +15,7 @@ from .estimates import check, check_total
 from .honeycomb import Ingest, Trace, decode, traces
 from .programs import Collector, new_project, write
 from .services import SERVICES, USD_PER_TOKEN, Shops, lost, request, wait_for
-from .traffic import post, replay
+from .traffic import post, post_log_and_metric, replay
 
 # Needs Go, a build of two minutes, and 20,000 requests, which no smaller case replaces.
 pytestmark = in_depth
@@ -173,6 +173,17 @@ def test_sampling_collector_killed_under_load_loses_only_traces_that_are_not_dec
     print(f"{len(missing)} of {len(answered)} traces lost or incomplete")
     assert missing
     assert not missing & {*answered[:50], *answered[restarted:]}
+
+
+def test_logs_and_metrics_are_forwarded(collector_program: Path, tmp_path: Path) -> None:
+    project = new_project(tmp_path / "project")
+    write(project, "collector")
+    with Ingest() as ingest, Collector(collector_program, project, ingest.url) as collector:
+        post_log_and_metric(collector.endpoints)
+        wait_until(lambda: bool(ingest.logs and ingest.metrics), "a log record and a metric")
+
+    assert ingest.logs == ["sold out"]
+    assert ingest.metrics == [("metrics", "sales")]
 
 
 def test_wrong_key_is_rejected(collector_program: Path, tmp_path: Path) -> None:

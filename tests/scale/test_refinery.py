@@ -11,7 +11,7 @@ from .estimates import check, check_total
 from .honeycomb import Ingest, Trace, decode, traces
 from .programs import Refinery, new_project, write
 from .services import Shops, lost, wait_for
-from .traffic import post, replay
+from .traffic import post, post_log_and_metric, replay
 
 # Needs Refinery, and 20,000 requests, which no smaller case replaces.
 pytestmark = in_depth
@@ -137,6 +137,19 @@ def test_spans_are_accepted_and_discarded_while_the_key_cannot_be_checked(
         assert post(refinery.endpoints, body=recorded[0]) == 200
         assert refinery.metric("trace_accepted") == 0
         assert refinery.metric("incoming_router_dropped") == 0
+
+
+def test_metrics_and_logs_outside_a_trace_are_forwarded(
+    refinery_program: Path, tmp_path: Path
+) -> None:
+    project = new_project(tmp_path / "project")
+    write(project, "refinery")
+    with Ingest() as ingest, Refinery(refinery_program, project, ingest.url) as refinery:
+        post_log_and_metric(refinery.endpoints)
+        wait_until(lambda: bool(ingest.logs and ingest.metrics), "a log record and a metric")
+
+    assert ingest.logs == ["sold out"]
+    assert ingest.metrics == [("", "sales")]
 
 
 def test_wrong_key_is_rejected(refinery_program: Path, tmp_path: Path) -> None:

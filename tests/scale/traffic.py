@@ -9,9 +9,19 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import grpc
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2_grpc import TraceServiceStub
-from opentelemetry.proto.common.v1.common_pb2 import InstrumentationScope
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, InstrumentationScope, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs
+from opentelemetry.proto.metrics.v1.metrics_pb2 import (
+    Gauge,
+    Metric,
+    NumberDataPoint,
+    ResourceMetrics,
+    ScopeMetrics,
+)
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans, Span
 
@@ -62,9 +72,27 @@ def replay(requests: Iterable[bytes], shop: Endpoints, others: Endpoints | None 
             export(by_shop, metadata=[("x-honeycomb-team", INGEST_KEY)])
 
 
-def post(endpoints: Endpoints, key: str = INGEST_KEY, body: bytes = b"") -> int:
+def post(
+    endpoints: Endpoints, key: str = INGEST_KEY, body: bytes = b"", path: str = "/v1/traces"
+) -> int:
     """Send an OTLP request over HTTP, and return the status."""
     headers = {"content-type": "application/x-protobuf", "x-honeycomb-team": key}
     with closing(HTTPConnection(str(urlsplit(endpoints.http).netloc))) as connection:
-        connection.request("POST", "/v1/traces", body, headers)
+        connection.request("POST", path, body, headers)
         return connection.getresponse().status
+
+
+def post_log_and_metric(endpoints: Endpoints) -> None:
+    """Send a log record, outside a trace, and a metric."""
+    service = Resource(
+        attributes=[KeyValue(key="service.name", value=AnyValue(string_value="shop"))]
+    )
+    log = LogRecord(body=AnyValue(string_value="sold out"))
+    logs = ResourceLogs(resource=service, scope_logs=[ScopeLogs(log_records=[log])])
+    metric = Metric(name="sales", gauge=Gauge(data_points=[NumberDataPoint(as_int=7)]))
+    metrics = ResourceMetrics(resource=service, scope_metrics=[ScopeMetrics(metrics=[metric])])
+    for path, body in (
+        ("/v1/logs", ExportLogsServiceRequest(resource_logs=[logs])),
+        ("/v1/metrics", ExportMetricsServiceRequest(resource_metrics=[metrics])),
+    ):
+        assert post(endpoints, body=body.SerializeToString(), path=path) == 200
