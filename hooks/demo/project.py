@@ -4,13 +4,13 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Final
 
 from ..distribution import template_source
 from .process import DemoFailed, clean_environment
 
-COPIER: Final = "copier>=9.19.1,<10"
 INSTALL_SECONDS: Final = 600
 
 
@@ -23,23 +23,23 @@ def find_uv() -> str:
     return uv
 
 
-def render(folder: Path, uv: str) -> None:
+def render(folder: Path) -> None:
     source = template_source()
     if source is None:
         raise DemoFailed(
             "The demo cannot find its template. Run it from a clone of the repository."
         )
     location, commit = source
-    copy = ["copier", "copy", "--defaults", "--quiet", "--vcs-ref", commit, location, str(folder)]
-    _run_uv(
-        [uv, "tool", "run", "--from", COPIER, *copy],
+    copier = [sys.executable, "-P", "-m", "copier", "copy", "--defaults", "--quiet"]
+    _run(
+        [*copier, "--vcs-ref", commit, location, str(folder)],
         folder.parent,
         f"Could not render the template in {location}. Fix the error below, then run the demo again.",
     )
 
 
 def install(folder: Path, uv: str) -> None:
-    _run_uv(
+    _run(
         [uv, "sync"],
         folder,
         "Could not install the service. Check that uv can reach its package index, then run the"
@@ -48,7 +48,7 @@ def install(folder: Path, uv: str) -> None:
     )
 
 
-def _run_uv(command: list[str], folder: Path, failure: str, commands: str = "") -> None:
+def _run(command: list[str], folder: Path, failure: str, commands: str = "") -> None:
     try:
         subprocess.run(
             command,

@@ -66,7 +66,7 @@ def _run(console: Console) -> None:
         "Only packages are downloaded; nothing leaves this machine.\n"
     )
     with _step(console, "Render the template with its defaults"):
-        render(folder, uv)
+        render(folder)
     with _step(console, "Install the service and its packages with uv"):
         install(folder, uv)
 

@@ -11,8 +11,6 @@ import yaml
 from packaging.requirements import Requirement
 from pytest_copie.plugin import Copie
 
-from hooks.demo.project import COPIER
-
 from ..conftest import TEMPLATE, Render, Workshop
 from .copying import copier
 
@@ -261,8 +259,8 @@ def test_answers_of_another_template_are_not_overwritten(tmp_path: Path) -> None
 
 def test_tools_accept_the_oldest_copier_that_the_template_accepts() -> None:
     settings = yaml.safe_load((TEMPLATE / "copier.yml").read_text())
-    groups = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())["dependency-groups"]
+    project = tomllib.loads((TEMPLATE / "pyproject.toml").read_text())["project"]
 
-    lines = [COPIER, *(line for line in groups["dev"] if line.startswith("copier>"))]
+    lines = [line for line in project["dependencies"] if line.startswith("copier>")]
     required = {str(Requirement(line).specifier) for line in lines}
     assert required == {f"<10,>={settings['_min_copier_version']}"}
