@@ -7,12 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from ..llm_sdks import LLM_SDKS
 from ..project import ProjectError
 from .findings import Case, Finding, ok, problem, warning
 
-# FastAPI and Anthropic's SDK create spans themselves since these versions.
+# FastAPI creates spans itself since this version.
 _FASTAPI: Final = (0, 142)
-_ANTHROPIC: Final = (1, 17)
 _SQLALCHEMY_UNSUPPORTED: Final = (2, 1)
 # They configure a tracer provider, or are made for it.
 _OTHERS: Final = ("opentelemetry-distro", "logfire", "ddtrace", "honeycomb-opentelemetry")
@@ -56,7 +59,8 @@ def check_packages(case: Case) -> Iterator[Finding]:
         return
     yield from found
     sdk = case.packages.get("opentelemetry-sdk")
-    yield ok(about, f"opentelemetry-sdk {sdk}" + ("" if found else ", no conflicting packages"))
+    conflicts = any(finding.level == "warning" for finding in found)
+    yield ok(about, f"opentelemetry-sdk {sdk}" + ("" if conflicts else ", no conflicting packages"))
 
 
 def _findings(case: Case, about: str) -> Iterator[Finding]:
@@ -137,16 +141,7 @@ def _llm(packages: Mapping[str, str], about: str) -> Iterator[Finding]:
             "opentelemetry-instrumentation-anthropic exports prompts and completions unless configured"
             " otherwise, and counts calls twice. Remove it.",
         )
-    if (
-        anthropic
-        and _number(anthropic) >= _ANTHROPIC
-        and "opentelemetry-instrumentation-genai-anthropic" in packages
-    ):
-        yield warning(
-            about,
-            f"anthropic {anthropic} creates spans itself: outside llm_call, each call has a second span"
-            " with opentelemetry-instrumentation-genai-anthropic. Remove it.",
-        )
+    yield from _llm_sdks(packages, about)
     if anthropic and "opentelemetry-instrumentation-httpx" in packages:
         transport = "httpx2, which HTTPXClientInstrumentor does not support"
         if _number(anthropic) < (1, 0):
@@ -156,6 +151,34 @@ def _llm(packages: Mapping[str, str], about: str) -> Iterator[Finding]:
             f"anthropic {anthropic} uses {transport}. If your code instruments it, each LLM call has a"
             " second span for its HTTP request.",
         )
+
+
+def _llm_sdks(packages: Mapping[str, str], about: str) -> Iterator[Finding]:
+    """List the installed SDKs that are traced, and warn about the others."""
+    traced: list[str] = []
+    for sdk in LLM_SDKS:
+        version = next((packages[each] for each in sdk.all_packages if each in packages), None)
+        if version is None:
+            continue
+        name, package = f"{sdk.name} {version}", Requirement(sdk.instrumentation or "none").name
+        is_native = sdk.traced_since is not None and Version(version) >= sdk.traced_since
+        if is_native and package in packages:
+            yield warning(
+                about,
+                f"{name} creates spans itself; {package} has no effect unless your code enables it:"
+                " each call has a second span then. Remove it.",
+            )
+        if is_native:
+            traced.append(f"{name} by itself")
+        elif package in packages:
+            traced.append(f"{name} by {package} {packages[package]}")
+        elif not sdk.marker:  # others are seldom used for LLM calls
+            remedy = f"Add {package}." if sdk.instrumentation else "Wrap its calls in llm_call."
+            yield warning(about, f"{name} is not traced. {remedy}")
+        if sdk.warning:
+            yield warning(about, sdk.warning)
+    if traced:
+        yield ok(about, f"LLM SDKs: {', '.join(traced)}")
 
 
 def _number(installed: str | None) -> tuple[int, int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import libcst as cst
 
+from ..llm_sdks import LLM_SDKS, LLMSDK
 from .app_calls import enclosing
 from .project import Project
 from .source import Source
@@ -36,6 +37,8 @@ class SDKCall:
     is_awaited: bool
     is_streamed: bool
     """True if the response is streamed; its usage is then not an attribute of the result."""
+    reports_usage: bool
+    """False for a stream of OpenAI's chat API that does not request its usage."""
     is_async: bool
     """True if the enclosing function is async."""
     is_generator: bool
@@ -63,8 +66,22 @@ class SDKCall:
 
 
 def sdks(project: Project, packages: frozenset[str]) -> frozenset[str]:
-    """Return the LLM SDKs that are in the declared `packages` or imported: anthropic, openai."""
-    return frozenset(sdk for sdk in _CALLS if sdk in packages or _is_imported(project, sdk))
+    """Return the names of the LLM SDKs that are in the declared `packages` or imported."""
+    used = {
+        sdk
+        for sdk in LLM_SDKS
+        if (not sdk.marker and packages & sdk.all_packages) or _is_imported(project, sdk)
+    }
+    return frozenset(name for sdk in used for name in (sdk.name, *sdk.includes))
+
+
+def sdk_notes(used: frozenset[str]) -> Iterator[str]:
+    """Yield what the user has to know about the SDKs `used`."""
+    for sdk in LLM_SDKS:
+        if sdk.name in used and not sdk.is_covered:
+            yield f"Calls of {sdk.name} are not traced by themselves. Wrap each in llm_call."
+        if sdk.name in used and sdk.warning:
+            yield sdk.warning
 
 
 def sdk_calls(project: Project, used: frozenset[str]) -> Iterator[SDKCall]:
@@ -81,9 +98,9 @@ def sdk_calls(project: Project, used: frozenset[str]) -> Iterator[SDKCall]:
                     yield _sdk_call(source, call, provider)
 
 
-def _is_imported(project: Project, sdk: str) -> bool:
-    pattern = re.compile(rf"(?m)^\s*(?:import|from) {sdk}\b")
-    return any(pattern.search(project.text(path)) for path in project.containing(sdk.encode()))
+def _is_imported(project: Project, sdk: LLMSDK) -> bool:
+    text = re.split(r"\W", sdk.modules)[0].encode()
+    return any(sdk.is_used_in(project.text(path)) for path in project.containing(text))
 
 
 def _sdk_call(source: Source, call: cst.Call, provider: str) -> SDKCall:
@@ -105,6 +122,9 @@ def _sdk_call(source: Source, call: cst.Call, provider: str) -> SDKCall:
         _result(source, call),
         is_awaited=isinstance(source.parents.get(call), cst.Await),
         is_streamed=name.endswith(".stream") or keywords.get("stream", "False") != "False",
+        reports_usage="stream" not in keywords
+        or "stream_options" in keywords
+        or ".completions." not in name,
         is_async=function is not None and function.asynchronous is not None,
         is_generator=function is not None and _yields(source, function),
     )

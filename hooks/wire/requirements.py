@@ -7,6 +7,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
+from ..llm_sdks import LLM_SDKS
 from .dependency_file import DependencyFile, locked_version, newest_in, newest_version, oldest_in
 from .plan import Step
 from .project import Project
@@ -15,12 +16,9 @@ SDK: Final = "opentelemetry-sdk>=1.27,<2"
 OLDEST_FASTAPI: Final = Version("0.92")
 _FASTAPI_INSTRUMENTATION: Final = "opentelemetry-instrumentation-fastapi>=0.48b0"
 _PRICES: Final = "genai-prices>=0.2"
-_OPENAI_INSTRUMENTATION: Final = "opentelemetry-instrumentation-genai-openai>=1.0b0"
-_ANTHROPIC_INSTRUMENTATION: Final = "opentelemetry-instrumentation-genai-anthropic>=1.0b0"
 _GRPC: Final = "grpcio>=1.60"
-# The first releases with built-in OpenTelemetry support.
+# The first release with built-in OpenTelemetry support.
 _FASTAPI_WITH_TRACING: Final = Version("0.142")
-_ANTHROPIC_WITH_TRACING: Final = Version("1.17")
 
 
 def required_packages(project: Project, file: DependencyFile, sdks: Collection[str]) -> list[str]:
@@ -31,12 +29,12 @@ def required_packages(project: Project, file: DependencyFile, sdks: Collection[s
         requirements.append(_FASTAPI_INSTRUMENTATION)
     if sdks:
         requirements.append(_PRICES)
-    if "openai" in sdks:
-        requirements.append(_OPENAI_INSTRUMENTATION)
-    if "anthropic" in sdks:
-        version = newest_version(project, file, "anthropic")
-        if version is not None and version < _ANTHROPIC_WITH_TRACING:
-            requirements.append(_ANTHROPIC_INSTRUMENTATION)
+    for sdk in LLM_SDKS:
+        if sdk.name in sdks and sdk.instrumentation:
+            version = newest_version(project, file, sdk.name)
+            # Newer releases may be installed than an unknown version.
+            if not sdk.traced_since or (version is not None and version < sdk.traced_since):
+                requirements.append(sdk.instrumentation)
     if project.answers.get("otlp_protocol") == "grpc":
         requirements.append(_GRPC)
     return sorted(requirements)

@@ -15,7 +15,7 @@ from .dependency_file import (
 )
 from .existing_telemetry import existing_telemetry
 from .imports import module_for
-from .llm_calls import sdk_calls, sdks
+from .llm_calls import sdk_calls, sdk_notes, sdks
 from .modal_edits import EXAMPLE, secret_argument, wire_modal
 from .modal_functions import legacy_file, modal_functions, serves
 from .modal_image import Requirements
@@ -82,6 +82,7 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
     plan.routes = list(dict.fromkeys(texts))
     if not routes:
         plan.notes.append(unshipped(project, app.label, unknown))
+    plan.notes += sdk_notes(used)
     plan.examples = _examples(project if dry_run else plan.project, used)
     return plan
 
@@ -206,7 +207,10 @@ def _examples(project: Project, used: frozenset[str]) -> list[Step]:
         except EditRefused:  # a script that cannot import the module
             continue
         text = f"{call.path}:{call.line} is traced automatically"
-        if call.is_streamed:
+        if not call.reports_usage:
+            option = 'stream_options={"include_usage": True}'
+            examples.append(Step(f"{text}, but without tokens and cost. Add {option} to the call."))
+        elif call.is_streamed:
             examples.append(Step(f"{text}."))
         else:
             text += ", with tokens and cost. To create the span yourself:"

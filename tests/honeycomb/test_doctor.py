@@ -526,8 +526,11 @@ def test_invalid_certificate_is_diagnosed(commands: Commands, tmp_path: Path) ->
         (
             "opentelemetry-instrumentation-genai-anthropic==1.3b0",
             "warning",
-            "has a second span with",
+            "each call has a second span",
         ),
+        ("google-genai==3.6.1", "warning", "Add opentelemetry-instrumentation-google-genai."),
+        ("mistralai==2.0", "warning", "mistralai 2.0 is not traced. Wrap its calls in llm_call."),
+        ("openai-agents==0.24.0", "warning", "openai-agents uploads its own traces"),
         ("opentelemetry-instrumentation-httpx==0.66b2", "warning", "uses httpx2"),
         ("opentelemetry-distro==0.66b2", "warning", "configures a tracer provider"),
         ("httpx==1.0.dev6", "warning", "is a pre-release"),
@@ -554,8 +557,7 @@ def test_conflicting_package_is_diagnosed(
         PYTHONPATH=str(tmp_path),
     )
 
-    [line] = lines(result, level)
-    assert found in line
+    assert any(found in line for line in lines(result, level))
     assert result.code == (1 if level == "problem" else 0)
 
 

@@ -1,5 +1,6 @@
 """The output, prompts and exit statuses of `copier-honeycomb wire`."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -154,6 +155,48 @@ LLM call: acme/claude.py:7 is traced automatically, with tokens and cost. To cre
 LLM call: acme/claude.py:12 is traced automatically.
 LLM call: acme/claude.py:17 is traced automatically.
 """
+    )
+
+
+FRAMEWORKS = """\
+import boto3
+import langchain_openai
+import pydantic_ai
+from agents import Agent, Runner
+from google import genai
+from mistralai import Mistral
+
+bedrock = boto3.client("bedrock-runtime")
+
+
+def pieces(client):
+    return client.chat.completions.create(model="a", messages=[], stream=True)
+"""
+
+
+def test_instrumentation_of_each_imported_sdk_is_added(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make(Repository("frameworks", server(PLAIN, {"acme/models.py": FRAMEWORKS})))
+
+    assert wire(folder, "--dry-run") == 0
+
+    output = capsys.readouterr().out
+    added = re.findall(r"^\+ *\"(opentelemetry-instrumentation-[a-z-]+)>=", output, re.MULTILINE)
+    assert added == [
+        "opentelemetry-instrumentation-genai-bedrock",
+        "opentelemetry-instrumentation-genai-langchain",
+        "opentelemetry-instrumentation-genai-openai",
+        "opentelemetry-instrumentation-genai-openai-agents",
+        "opentelemetry-instrumentation-google-genai",
+    ]
+    assert (
+        "Note: Calls of mistralai are not traced by themselves. Wrap each in llm_call.\n" in output
+    )
+    assert "Note: openai-agents uploads its own traces, prompts and results included" in output
+    assert output.endswith(
+        "LLM call: acme/models.py:12 is traced automatically, but without tokens and cost. Add"
+        ' stream_options={"include_usage": True} to the call.\n'
     )
 
 
