@@ -1,7 +1,5 @@
 """Copy the template into an existing repository, or move the module that was copied before."""
 
-import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +10,6 @@ from typing import Any, Final
 
 import yaml
 
-from ..demo.project import COPIER
 from ..distribution import template_source
 from ..wire.source import EditRefused
 
@@ -85,19 +82,9 @@ def _run(
     answers_name: str,
     skip: Sequence[str] = (),
 ) -> None:
-    if importlib.util.find_spec("copier") is not None:
-        command = [sys.executable, "-m", "copier"]
-    else:
-        command = [os.environ.get("UV", "uv"), "tool", "run", "--from", COPIER, "copier"]
-    command += [
-        "copy",
-        "--defaults",
-        "--quiet",
-        "--vcs-ref",
-        commit,
-        "--answers-file",
-        answers_name,
-    ]
+    # -P: Python imports nothing from the current folder.
+    command = [sys.executable, "-P", "-m", "copier", "copy", "--defaults", "--quiet"]
+    command += ["--vcs-ref", commit, "--answers-file", answers_name]
     for name in skip:
         command += ["--skip", name]
     for name, value in answers.items():
@@ -113,7 +100,7 @@ def _run(
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise EditRefused(
-            f"Copier could not be run ({error}). Install uv, then run this again."
+            f"Copier could not be run ({error}). Fix this, then run it again."
         ) from None
     if done.returncode:
         raise EditRefused(f"The template was not copied: {_reason(done.stderr)}")
