@@ -11,6 +11,7 @@ from filelock import FileLock
 from uv import find_uv_bin
 
 OLDEST: Final = (
+    "aiohttp==3.8.*",
     "fastapi==0.92.*",
     "httpx<0.28",
     "opentelemetry-exporter-otlp-proto-common==1.27.*",
@@ -18,6 +19,7 @@ OLDEST: Final = (
     "opentelemetry-proto==1.27.*",
     "opentelemetry-sdk==1.27.*",
     "pytest",
+    "requests==2.28.*",
     # This version of the instrumentation imports pkg_resources.
     "setuptools<81",
     "sqlalchemy==1.4.*",
@@ -35,6 +37,7 @@ OLDER: Final = (
     "sqlalchemy",
 )
 NEWEST: Final = (
+    "aiohttp",
     "aiosqlite",
     "anthropic",
     "fastapi",
@@ -50,6 +53,7 @@ NEWEST: Final = (
     "opentelemetry-sdk",
     "pytest",
     "pyyaml",
+    "requests",
     "sqlalchemy",
 )
 

@@ -13,8 +13,8 @@ from typing import Any, Final
 from opentelemetry.trace import format_trace_id
 
 from . import flush, get_tracer, setup_observability
-from ._resource import create_resource
 from ._settings import Settings
+from ._setup import create_resource
 
 _FORMER_COMMANDS: Final = ("doctor", "plan", "apply", "marker")
 

@@ -32,7 +32,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
 from order_intake.observability.integrations.modal import InvocationProcessor
-from order_intake.observability._resource import create_resource
+from order_intake.observability._setup import create_resource
 from order_intake.observability._settings import Settings
 from order_intake.observability.testing import capture_spans
 from opentelemetry import trace

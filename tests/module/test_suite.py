@@ -19,6 +19,7 @@ _SQLALCHEMY: Final = ("test_sqlalchemy.py", "test_redaction.py")
 # Tests whose spans the tracer provider creates, without those that start a process each.
 _TRACES: Final = (
     "test_fastapi.py",
+    "test_http_clients.py",
     "test_llm.py",
     "test_logging.py",
     "test_modal.py",
@@ -31,6 +32,12 @@ _TRACES: Final = (
 )
 _BASE: Final = ("genai-prices", "opentelemetry-sdk", "pytest", "sqlalchemy")
 _CONTRIB: Final = "opentelemetry-instrumentation-fastapi"
+_HTTPX2: Final = (
+    "test_failed_request_is_an_error",
+    "test_redirect_is_a_part_of_its_request",
+    "test_request_is_a_span_whose_context_is_sent",
+    "test_request_of_an_llm_call_or_outside_a_trace_has_no_span",
+)
 _WITH_GRPC: Final = {
     "test_grpc_falls_back_to_http_with_a_warning": "requires gRPC not to be selected"
 }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind
 
+from .._settings import is_disabled
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
 from ..spans import (
     REQUEST,
@@ -47,7 +48,7 @@ def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = ("/healthz",
     try:
         import fastapi
 
-        if getattr(app.state, "is_observed", False):
+        if getattr(app.state, "is_observed", False) or is_disabled("fastapi"):
             return
         # FastAPI 0.142 and later traces itself; before, the contrib package traces it.
         if "telemetry" in inspect.signature(fastapi.FastAPI.__init__).parameters:

@@ -4,12 +4,12 @@ import logging
 import os
 from collections.abc import Callable
 from functools import partial
-from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 from typing import Any, Final
 
 from .._settings import captures_content, is_disabled
+from . import when_imported
 
 logger = logging.getLogger(__name__)
 
@@ -52,22 +52,13 @@ def instrument_llm_sdks() -> None:
 
 
 def _when_imported(module: str, instrument: Callable[[], None]) -> None:
-    """Call `instrument` after the import of `module`, because importing an SDK takes up to 6 seconds."""
-
-    def enable(imported: Any = None) -> None:
+    def enable(imported: Any) -> None:
         try:
             instrument()
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             logger.warning("Could not trace calls of %s: %s", module, error)
 
-    try:
-        from wrapt import register_post_import_hook
-    except ImportError:  # a dependency of all instrumentations, but not of pydantic-ai
-        if find_spec(module):
-            import_module(module)
-            enable()
-    else:
-        register_post_import_hook(enable, module)
+    when_imported(module, enable)
 
 
 def _instrument(entry_point: EntryPoint) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-from observability._resource import create_resource
 from observability._settings import Settings
+from observability._setup import create_resource
 from observability.integrations.modal import InvocationProcessor, enter_container
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind

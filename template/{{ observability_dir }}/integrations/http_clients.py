@@ -1,0 +1,127 @@
+"""HTTP clients: one CLIENT span per request of httpx, httpx2, requests or aiohttp."""
+
+import logging
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from opentelemetry import context, propagate, trace
+from opentelemetry.trace import Span, SpanKind, StatusCode
+
+from .._settings import is_disabled
+from ..spans import traced
+from . import when_imported
+
+logger = logging.getLogger(__name__)
+
+# Each library, with its name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS.
+_LIBRARIES: Final = {
+    "aiohttp": "aiohttp-client",
+    "httpx": "httpx",
+    "httpx2": "httpx",
+    "requests": "requests",
+}
+# In the context of a request, for the contrib packages: they would create a second span.
+_SUPPRESSED: Final = "suppress_http_instrumentation"
+
+
+def trace_http_clients() -> None:
+    """Trace the requests of each library."""
+    for name, standard in _LIBRARIES.items():
+        if not is_disabled(standard):
+            when_imported(name, _patch)
+
+
+def _patch(module: Any) -> None:
+    try:
+        if module.__name__ == "aiohttp":
+            _patch_aiohttp(module.ClientSession)
+        elif module.__name__ == "requests":
+            module.Session.send = _traced_send(module.Session.send)
+        else:
+            module.Client.send = _traced_send(module.Client.send)
+            module.AsyncClient.send = _traced_async_send(module.AsyncClient.send)
+    except Exception as error:  # noqa: BLE001 - telemetry never raises
+        logger.warning("Could not trace requests of %s: %s", module.__name__, error)
+
+
+def _traced_send(send: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(send)
+    def traced_send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        with _request(request.method, str(request.url), request.headers) as span:
+            return _ended(span, send(client, request, *args, **kwargs))
+
+    return traced_send
+
+
+def _traced_async_send(send: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(send)
+    async def traced_send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+        with _request(request.method, str(request.url), request.headers) as span:
+            return _ended(span, await send(client, request, *args, **kwargs))
+
+    return traced_send
+
+
+def _patch_aiohttp(session: Any) -> None:
+    from multidict import CIMultiDict
+
+    send = session._request
+
+    @wraps(send)
+    async def traced_send(client: Any, method: str, url: Any, **kwargs: Any) -> Any:
+        kwargs["headers"] = headers = CIMultiDict(kwargs.get("headers") or ())
+        with _request(method, str(client._build_url(url)), headers) as span:
+            return _ended(span, await send(client, method, url, **kwargs))
+
+    session._request = traced_send
+
+
+@contextmanager
+def _request(method: str, url: str, headers: MutableMapping[str, str]) -> Iterator[Span | None]:
+    """Create the span of a request, and add the trace context to `headers`.
+
+    Outside a trace, and inside an LLM call or another request, there is no span.
+    """
+    parent: Any = trace.get_current_span()
+    is_llm_call = "gen_ai.operation.name" in (getattr(parent, "attributes", None) or ())
+    if not parent.get_span_context().is_valid or is_llm_call or context.get_value(_SUPPRESSED):
+        yield None
+        return
+    parts = urlsplit(url)
+    port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+    attributes = {
+        "http.request.method": method.upper(),
+        "server.address": parts.hostname or "",
+        "server.port": port,
+        "url.full": parts._replace(
+            netloc=parts.netloc.rpartition("@")[2],
+            query="&".join(map(_redacted, filter(None, parts.query.split("&")))),
+            fragment="",
+        ).geturl(),
+    }
+    with traced(method.upper(), attributes, kind=SpanKind.CLIENT) as span:
+        propagate.inject(headers)
+        previous = context.get_current()
+        context.attach(context.set_value(_SUPPRESSED, True))
+        try:
+            yield span
+        finally:
+            context.attach(previous)
+
+
+def _redacted(parameter: str) -> str:
+    name, separator, _ = parameter.partition("=")
+    return f"{name}=REDACTED" if separator else "REDACTED"
+
+
+def _ended(span: Span | None, response: Any) -> Any:
+    if span is not None:
+        status = getattr(response, "status_code", None) or getattr(response, "status", 0)
+        span.set_attribute("http.response.status_code", status)
+        if status >= 400:
+            span.set_attribute("error.type", str(status))
+            span.set_status(StatusCode.ERROR)
+    return response
