@@ -11,7 +11,7 @@ def when_imported(name: str, action: Callable[[Any], None]) -> None:
     if name in sys.modules:
         action(sys.modules[name])
     else:
-        sys.meta_path.insert(0, _Finder(name, action))  # type: ignore[arg-type]
+        sys.meta_path.insert(0, _Finder(name, action))
 
 
 class _Finder:

@@ -92,7 +92,7 @@ def _request(method: str, url: str, headers: MutableMapping[str, str]) -> Iterat
         return
     parts = urlsplit(url)
     port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-    attributes = {
+    attributes: dict[str, str | int] = {
         "http.request.method": method.upper(),
         "server.address": parts.hostname or "",
         "server.port": port,
@@ -119,7 +119,7 @@ def _redacted(parameter: str) -> str:
 
 def _ended(span: Span | None, response: Any) -> Any:
     if span is not None:
-        status = getattr(response, "status_code", None) or getattr(response, "status", 0)
+        status = response.status if hasattr(response, "status") else response.status_code
         span.set_attribute("http.response.status_code", status)
         if status >= 400:
             span.set_attribute("error.type", str(status))
