@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import yaml
 from uv import find_uv_bin
 
+from ..conftest import TEMPLATE
 from ..depth import in_depth
 from ..wire.conftest import wire
 from .conftest import Once
@@ -353,15 +355,41 @@ def test_check_update_exits_with_2_if_there_is_an_update(updates: Updates) -> No
     assert copier("check-update", "--quiet", cwd=updates.project).returncode == 0
 
 
-def test_renamed_package_is_updated_under_its_new_name(updates: Updates) -> None:
-    git(updates.project, "mv", "order_intake", "intake")
-    updates.record(package_name="intake")
-    mine = (updates.project / "intake/observability/spans.py").read_text()
+@pytest.mark.parametrize(
+    ("updates", "number", "answers"),
+    [
+        (NEW, 0, {"package_name": "intake"}),
+        (PACKAGE, 1, {"package_dir": "src/acme/infra", "import_name": "acme.infra"}),
+    ],
+    indirect=["updates"],
+    ids=["renamed", "moved"],
+)
+def test_documented_commands_rename_the_package_and_end_equal_to_a_fresh_copy(
+    number: int, answers: dict[str, str], updates: Updates, template: Template
+) -> None:
+    section = (TEMPLATE / "docs/updating.md").read_text().split("### Rename the package")[1]
+    commands = re.findall(r"^```sh\n(.+?)^```", section, re.MULTILINE | re.DOTALL)[number]
+    program = f"{sys.executable} -m copier"
+    kind = [NEW, PACKAGE][number]
+    own = kind.own | ({"src/acme/infra/__init__.py": ""} if kind is PACKAGE else {})
+    if kind is PACKAGE:
+        write(updates.project, own)
+        updates.commit()
 
-    assert updates.update().returncode == 0
+    identity = "git config user.name Me && git config user.email me@example.org"
+    updates.shell(f"set -e\n{identity}\n{commands.replace('uvx copier', program)}")
 
-    assert (updates.project / "intake/observability/spans.py").read_text() == "# A fix.\n" + mine
-    assert not (updates.project / "order_intake").exists()
+    # The fixture writes the answers file without its comment.
+    assert git(updates.project, "status", "--porcelain") == f" M {ANSWERS_FILE}\n"
+    fresh = updates.project.with_name("fresh") / "project"
+    write(fresh, own)
+    Template(updates.template).copy(fresh, CURRENT, kind.answers | answers)
+    # The fixture changes the address of the template, which is in the documents.
+    def same_address(folder: Path) -> dict[str, bytes]:
+        here, there = (str(each).encode() for each in (updates.template, template.folder))
+        return {name: text.replace(here, there) for name, text in contents(folder).items()}
+
+    assert same_address(updates.project) == same_address(fresh)
 
 
 # Troubleshooting in docs/updating.md: Copier's errors, and the remedies.
