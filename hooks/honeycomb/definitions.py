@@ -22,7 +22,8 @@ FOLDERS: Final[Mapping[Kind, str]] = {
     "board": "boards",
 }
 SAVED_QUERIES: Final = "saved_queries.json"
-"""A list, since a saved query is short."""
+_LISTED: Final = ("burn alert", "saved query")
+"""Kinds of which a file may hold a list, as they are short."""
 TAG: Final = "file"
 """Key of the tag by which an object of ours is recognised, even if it is renamed."""
 _MAX_TAG: Final = 128
@@ -139,9 +140,9 @@ def load(folder: Path, service_name: str, plan: str) -> Definitions:
         except InvalidForm as error:
             problems += [f"honeycomb/{file}: {problem}." for problem in error.problems]
             continue
-        identity = file
-        if kind == "saved query":
-            identity = f"{SAVED_QUERIES.removesuffix('.json')}/{body['name']}"
+        identity = file.removesuffix(".json")
+        if kind in _LISTED:
+            identity += f"/{body['name' if kind == 'saved query' else 'alert_type']}"
         definitions.append(Definition(kind, file, body, typed, tag_of(service_name, identity)))
     problems += _invalid_references(definitions)
     try:
@@ -169,12 +170,8 @@ def _contents(folder: Path, problems: list[str]) -> Iterator[tuple[Kind, str, An
         except (ValueError, OSError) as error:
             problems.append(f"honeycomb/{file} is not valid JSON: {error}.")
             continue
-        if kind != "saved query":
-            yield kind, file, content
-        elif isinstance(content, list):
-            yield from ((kind, file, each) for each in content)
-        else:
-            problems.append(f"honeycomb/{file} should be a list.")
+        listed = kind in _LISTED and isinstance(content, list)
+        yield from ((kind, file, each) for each in (content if listed else [content]))
 
 
 def _on_free_plan(definition: Definition, triggers: set[str]) -> Definition:

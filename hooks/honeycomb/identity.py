@@ -7,8 +7,12 @@ from .diff import parts_alone
 from .merge import was_applied
 from .remote import RemoteObject, RemoteState
 
-# Releases up to 0.3.0 did not mark burn alerts. Each of theirs names its runbook.
+# Releases up to 0.3.0 did not mark burn alerts and derived columns. Each of their alerts names its
+# runbook, and one expression has changed since.
 _RUNBOOK: Final = "docs/runbooks.md#"
+_FORMER_EXPRESSIONS: Final = {
+    "sli.request_was_fast": 'IF($span.kind = "server", $duration_ms <= 10000)',
+}
 
 
 def find_existing(definition: Definition, remote: RemoteState) -> RemoteObject | None:
@@ -31,6 +35,11 @@ def is_as_applied(existing: RemoteObject) -> bool:
     return existing.record is not None and _applied(existing) == len(
         parts_alone(existing.kind, existing.body)
     )
+
+
+def is_former_column(existing: RemoteObject) -> bool:
+    """Return True if a derived column has the expression of an earlier release."""
+    return str(existing.body["expression"]) == _FORMER_EXPRESSIONS.get(existing.name)
 
 
 def note_on_creation(definition: Definition, remote: RemoteState) -> str:

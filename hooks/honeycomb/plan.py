@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 from .definitions import Definition, Definitions, InvalidDefinition, by_title
 from .diff import Difference, parts
-from .identity import find_existing, is_as_applied, note_on_creation
+from .identity import find_existing, is_as_applied, is_former_column, note_on_creation
 from .merge import Overwrite, merge
 from .queries import columns_in_query
 from .record import record_of
@@ -231,7 +231,7 @@ def _unrecorded_column(step: Step, existing: RemoteObject, options: Options) -> 
     if actual == expected:
         return step
     change = Difference("expression", actual, expected)
-    if options.overwrite == "everything":
+    if options.overwrite == "everything" or is_former_column(existing):
         record = record_of(parts(existing.kind, step.wanted.body, step.wanted.body)[1])
         return replace(step, action="change", differences=(change,), record=record)
     note = (

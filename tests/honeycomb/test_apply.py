@@ -112,10 +112,10 @@ def test_apply_creates_the_rendered_definitions_once(plan: Plan, render: Render)
     store = honeycomb.store
     assert len(writes(honeycomb)) == made
     assert len(store.boards) == len(list((project / "honeycomb/boards").iterdir()))
-    assert len(store.triggers["order-intake"]) == (2 if plan == "free" else 5)
+    assert len(store.triggers["order-intake"]) == (2 if plan == "free" else 6)
     assert len(store.slos["order-intake"]) == (0 if plan == "free" else 2)
-    assert planned.out.count("(needs Honeycomb Pro)") == (7 if plan == "free" else 0)
-    assert planned.out.count("(it has no recipients") == (0 if plan == "free" else 2)
+    assert planned.out.count("(needs Honeycomb Pro)") == (9 if plan == "free" else 0)
+    assert planned.out.count("(it has no recipients") == (0 if plan == "free" else 3)
     status = {"name": "http.response.status_code", "column_type": "column"}
     assert store.definitions["order-intake"]["status"] == status
     [tag, record] = next(iter(store.boards.values()))["tags"]

@@ -28,6 +28,10 @@ from ..template.answer_combinations import PLANS, REGIONS
 from .conftest import FILES, QUERY, Commands, Folder
 
 KINDS: Final = ("boards", "burn_alerts", "derived_columns", "slos", "triggers")
+MODELS_OF_ALERTS: Final = {
+    "exhaustion_time": api.CreateExhaustionTimeBurnAlertRequest,
+    "budget_rate": api.CreateBudgetRateBurnAlertRequest,
+}
 RECIPIENT: Final = {"type": "email", "target": "on-call@example.com"}
 
 
@@ -40,6 +44,16 @@ def accepted(model: type[BaseModel], payload: dict[str, Any]) -> None:
 def objects(project: Path, kind: str) -> dict[str, dict[str, Any]]:
     files = (project / "honeycomb" / kind).glob("*.json")
     return {path.stem: json.loads(path.read_text()) for path in files}
+
+
+def burn_alerts(project: Path) -> list[dict[str, Any]]:
+    """Those of a file may be a list."""
+    contents: list[Any] = list(objects(project, "burn_alerts").values())
+    return [
+        alert
+        for content in contents
+        for alert in (content if isinstance(content, list) else [content])
+    ]
 
 
 def panels_with_ids(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -83,6 +97,7 @@ def test_rendered_triggers_are_valid(project: Path) -> None:
         "high-error-rate",
         "llm-cost-spike",
         "llm-provider-failure",
+        "missing-traffic",
         "slow-requests",
     ]
     for trigger in triggers.values():
@@ -95,16 +110,19 @@ def test_rendered_triggers_are_valid(project: Path) -> None:
 
 
 def test_rendered_slos_burn_alerts_and_derived_columns_are_valid(project: Path) -> None:
-    slos, alerts = objects(project, "slos"), objects(project, "burn_alerts")
+    slos, alerts = objects(project, "slos"), burn_alerts(project)
 
-    assert sorted(slos) == sorted(alerts) == ["requests-are-fast", "requests-succeed"]
+    assert sorted(slos) == ["requests-are-fast", "requests-succeed"]
+    types = ["budget_rate", "exhaustion_time", "exhaustion_time"]
+    assert sorted(alert["alert_type"] for alert in alerts) == types
     for slo in slos.values():
         accepted(api.SLOCreate, slo)
-    for alert in alerts.values():
+    for alert in alerts:
         request = alert | {"slo": {"id": "an-slo"}}
+        model = MODELS_OF_ALERTS[alert["alert_type"]]
         with pytest.raises(ValidationError, match="at least 1 item"):
-            accepted(api.CreateExhaustionTimeBurnAlertRequest, request)
-        accepted(api.CreateExhaustionTimeBurnAlertRequest, request | {"recipients": [RECIPIENT]})
+            accepted(model, request)
+        accepted(model, request | {"recipients": [RECIPIENT]})
     for column in objects(project, "derived_columns").values():
         accepted(api.CalculatedField, column | {"id": "", "created_at": "", "updated_at": ""})
 
@@ -119,13 +137,34 @@ def test_queries_of_the_runbooks_are_valid(project: Path) -> None:
         accepted(api.Query, json.loads(query))
 
 
-def test_honeycomb_plan_limits_the_enabled_triggers(render: Render) -> None:
-    def enabled(plan: str) -> set[str]:
-        triggers = objects(render(honeycomb_plan=plan), "triggers")
-        return {name for name, trigger in triggers.items() if not trigger["disabled"]}
+def test_free_plan_has_the_two_most_useful_triggers(render: Render) -> None:
+    folder = render() / "honeycomb"
 
-    assert enabled("free") == {"high-error-rate", "llm-cost-spike"}
-    assert len(enabled("pro")) == len(enabled("enterprise")) == 5
+    def active(plan: str) -> set[str]:
+        definitions = load(folder, "order-intake", plan).active()
+        return {Path(each.file).stem for each in definitions if each.kind == "trigger"}
+
+    assert active("free") == {"high-error-rate", "llm-cost-spike"}
+    assert len(active("pro")) == len(active("enterprise")) == 6
+
+
+def test_each_alert_has_one_severity_and_a_runbook(render: Render) -> None:
+    project = render()
+    for trigger in objects(project, "triggers").values():
+        [severity] = [tag["value"] for tag in trigger["tags"] if tag["key"] == "severity"]
+        assert severity in ("critical", "warning")
+        assert f" Severity: {severity}. Runbook: docs/runbooks.md#" in trigger["description"]
+    for alert in burn_alerts(project):
+        assert re.search(r" Severity: (critical|warning)\. Runbook: docs/", alert["description"])
+
+
+def test_rendered_saved_queries_are_valid(project: Path) -> None:
+    saved = json.loads((project / "honeycomb/saved_queries.json").read_text())
+
+    assert len(saved) == len({each["name"] for each in saved}) == 8
+    for each in saved:
+        accepted(api.Query, each["query"])
+        assert each["description"].startswith("To ")
 
 
 def test_honeycomb_plan_does_not_change_which_files_are_rendered(render: Render) -> None:
@@ -256,7 +295,7 @@ def test_check_names_each_mistake_with_its_place(render: Render) -> None:
 def test_rendered_definitions_pass_the_check(plan: str, render: Render) -> None:
     result = Commands(render(honeycomb_plan=plan)).run("check")
 
-    assert (result.code, result.out, result.err) == (0, "18 definitions are valid.\n", "")
+    assert (result.code, result.out, result.err) == (0, "28 definitions are valid.\n", "")
 
 
 # A kind, changes to a valid object of it, and the message. None removes a field.
@@ -487,7 +526,9 @@ def test_each_definition_has_a_unique_tag(render: Render) -> None:
 
     files = [path for kind in FOLDERS.values() for path in (folder / kind).iterdir()]
     tags = {definition.tag for definition in definitions.all}
-    assert len(definitions.all) == len(files) == len(tags)
+    saved = json.loads((folder / "saved_queries.json").read_text())
+    # A file has two burn alerts.
+    assert len(definitions.all) == len(files) + 1 + len(saved) == len(tags)
     for tag in tags:
         assert re.fullmatch("[a-z][a-z0-9/-]{1,128}", tag)
     for column in definitions.required_columns():

@@ -62,8 +62,10 @@ def test_requests_and_responses_of_the_commands_match_the_document(
     )
     assert commands.run("apply").code == 0
     for path in folder.glob("honeycomb/*/*.json"):
-        body = json.loads(path.read_text())
-        path.write_text(json.dumps({**body, "description": "Another."}))
+        content = json.loads(path.read_text())
+        bodies = content if isinstance(content, list) else [content]
+        changed = [{**body, "description": "Another."} for body in bodies]
+        path.write_text(json.dumps(changed if isinstance(content, list) else changed[0]))
     assert commands.run("apply").code == 0
     assert commands.run("marker", "--url", "https://ci.example").code == 0
 

@@ -93,6 +93,23 @@ def test_derived_column_of_an_earlier_release_is_used_as_it_is(
     assert only(honeycomb.store.derived_columns[DATASET])["description"] == "Former text."
 
 
+def test_former_expression_of_a_derived_column_is_replaced(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    honeycomb.store.take_span(DATASET, {"span.kind": "server", "duration_ms": 1.5})
+    former = {
+        "alias": "sli.request_was_fast",
+        "expression": 'IF($span.kind = "server", $duration_ms <= 10000)',
+    }
+    honeycomb.store.make_derived_column(DATASET, former)
+    folder.write("derived_columns/fast.json", {**former, "expression": "$duration_ms <= 10000"})
+
+    assert commands.run("apply").code == 0
+
+    columns = honeycomb.store.derived_columns[DATASET].values()
+    assert "$duration_ms <= 10000" in [one["expression"] for one in columns]
+
+
 def test_mute_in_honeycomb_stays_although_the_file_says_disabled_false(
     commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
 ) -> None:

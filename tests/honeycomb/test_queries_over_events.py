@@ -1,7 +1,8 @@
 """Results of the rendered queries, evaluated over the events of real requests.
 
 The requests are those of the rendered contract test: of five, one fails in the provider, one in the
-database, and one gets no valid code. A sixth is the first of a container on Modal.
+database, and one gets no valid code. A sixth is the first of a container on Modal. An agent calls a tool and
+two models, one of which has no price.
 """
 
 import json
@@ -31,6 +32,7 @@ import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
+from order_intake.observability import TokenUsage, llm_call, span_attributes, traced
 from order_intake.observability.integrations.modal import InvocationProcessor
 from order_intake.observability._setup import create_resource
 from order_intake.observability._settings import Settings
@@ -51,6 +53,18 @@ RUNTIME = SimpleNamespace(
     current_input_id=lambda: "in-1", current_function_call_id=lambda: "fc-1"
 )
 
+def run_agent():
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "search"}
+    usage = TokenUsage(input_tokens=1000, output_tokens=100)
+    with span_attributes(user_id="user-2", conversation_id="thread-1"), traced("task.run"):
+        for model in ("claude-sonnet-4-6", "a-model-without-a-price"):
+            with llm_call("anthropic", model, agent_name="researcher") as call:
+                call.record_first_chunk()
+                call.record_usage(usage, model=model, finish_reason="max_tokens")
+        with traced("invoke_agent researcher", {"gen_ai.operation.name": "invoke_agent"}):
+            with traced("execute_tool search", tool):
+                pass
+
 def test_events(tmp_path, monkeypatch):
     with capture_spans() as spans:
         send_requests(tmp_path)
@@ -58,6 +72,7 @@ def test_events(tmp_path, monkeypatch):
         span = trace.get_tracer(__name__).start_span("WS /chat", kind=SpanKind.SERVER)
         InvocationProcessor().on_start(span)
         span.end()
+        run_agent()
     resource = create_resource(Settings.from_environment(variables={}), MODAL)
     events = [event for span in spans for event in events_of(span, resource)]
     Path("events.json").write_text(json.dumps(events))
@@ -96,6 +111,7 @@ COMPARISONS: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
     "<=": operator.le,
     "in": lambda value, values: value in values,
+    "does-not-contain": lambda value, text: text not in value,
 }
 
 
@@ -168,14 +184,16 @@ class Dataset:
                     yield f"{path.stem}: {name}", panel["query_panel"]["query"]
         for path in sorted((self.project / "honeycomb/triggers").glob("*.json")):
             yield path.stem, self.trigger(path.stem)
+        for saved in json.loads((self.project / "honeycomb/saved_queries.json").read_text()):
+            yield saved["name"], saved["query"]
         runbooks = (self.project / "docs/runbooks.md").read_text()
         for number, block in enumerate(re.findall(r"```json\n(.+?)```", runbooks, re.DOTALL)):
             yield f"runbook query {number}", json.loads(block)
 
     def _matches(self, filter_: dict[str, Any], event: Event, query: Query) -> bool:
         value = self.value(filter_["column"], event, query)
-        if filter_["op"] == "exists":
-            return value is not ABSENT
+        if filter_["op"] in ("exists", "does-not-exist"):
+            return (value is not ABSENT) is (filter_["op"] == "exists")
         return COMPARISONS[filter_["op"]](value, filter_["value"])
 
 
@@ -192,7 +210,7 @@ def dataset(render: Render, workshop: Workshop) -> Dataset:
 def test_each_query_matches_events_with_each_of_its_columns(dataset: Dataset) -> None:
     queries = dict(dataset.queries())
 
-    assert len(queries) > 50
+    assert len(queries) > 70
     for place, query in queries.items():
         assert dataset.answer(query), place
         columns = {calculation.get("column") for calculation in query["calculations"]} - {None}
@@ -202,11 +220,14 @@ def test_each_query_matches_events_with_each_of_its_columns(dataset: Dataset) ->
 
 def test_request_and_its_failure_count_once(dataset: Dataset) -> None:
     rate = dataset.panel("quick-overview", "Request rate")
-    errors = dataset.panel("quick-overview", "Error rate")
+    success = dataset.panel("quick-overview", "Success rate")
+    errors = dataset.panel("error-tracking", "Error rate by route")
 
     assert len(dataset.answer(rate)) == 6
     assert Counter(dataset.values("error_percent", errors)) == {0: 4, 100: 2}
+    assert Counter(dataset.values("success_percent", success)) == {100: 4, 0: 2}
     assert dataset.answer(dataset.trigger("high-error-rate")) == dataset.answer(rate)
+    assert dataset.answer(dataset.trigger("missing-traffic")) == dataset.answer(rate)
 
 
 def test_exception_counts_once(dataset: Dataset) -> None:
@@ -233,9 +254,49 @@ def test_cost_of_an_llm_call_counts_once(dataset: Dataset) -> None:
     cost = dataset.trigger("llm-cost-spike")
     failed = dataset.panel("business-metrics", "LLM cost of failed traces")
 
-    assert dataset.values("llm.cost_usd", cost) == pytest.approx([call] * 7)
+    of_agent = (1_000 * 3 + 100 * 15) / 1_000_000
+    assert dataset.values("llm.cost_usd", cost) == pytest.approx([call] * 7 + [of_agent])
     # Four of the session without valid code, and one of the session that the database rejected.
     assert dataset.values("llm.cost_usd", failed) == pytest.approx([call] * 5)
+
+
+def test_agents_and_tools_are_not_llm_calls(dataset: Dataset) -> None:
+    calls = dataset.answer(dataset.panel("performance-analysis", "LLM calls by model"))
+    [tool] = dataset.answer(dataset.panel("error-tracking", "Tools of agents"))
+
+    assert {event["name"] for event in calls} == {"llm.call"}
+    assert tool["name"] == "execute_tool search"
+
+
+def test_cost_is_attributed_to_users_conversations_and_agents(dataset: Dataset) -> None:
+    def costs(name: str, column: str) -> dict[str, float]:
+        total: dict[str, float] = {}
+        for event in dataset.answer(dataset.panel("business-metrics", f"LLM cost by {name}")):
+            total[event[column]] = total.get(event[column], 0) + event["llm.cost_usd"]
+        return total
+
+    assert costs("agent", "gen_ai.agent.name") == pytest.approx({"researcher": 0.0045})
+    assert costs("user", "user.id")["user-2"] == pytest.approx(0.0045)
+    assert costs("conversation", "gen_ai.conversation.id")["thread-1"] == pytest.approx(0.0045)
+
+
+def test_trace_of_an_agent_has_its_llm_calls(dataset: Dataset) -> None:
+    query = dataset.panel("request-overview", "Calls and queries by route")
+    [root] = [event for event in dataset.events if event["name"] == "task.run"]
+    trace = [event for event in dataset.events if event["trace.trace_id"] == root["trace.trace_id"]]
+
+    assert sum(dataset.value("llm_calls", event, query) for event in trace) == 2
+    assert sum(dataset.value("requests", event, query) for event in trace) == 0
+
+
+def test_completion_that_was_truncated_is_incomplete(dataset: Dataset) -> None:
+    [query] = [
+        query for place, query in dataset.queries() if place.endswith("Incomplete completions")
+    ]
+
+    reasons = set(dataset.values("gen_ai.response.finish_reasons", query))
+
+    assert reasons == {'["max_tokens"]'}
 
 
 def test_slo_covers_requests_only(dataset: Dataset) -> None:

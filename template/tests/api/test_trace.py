@@ -132,6 +132,7 @@ def test_anthropic_call_is_one_span_with_its_cost(
             "gen_ai.usage.cache_read.input_tokens",
             "gen_ai.usage.cache_write.input_tokens",
             "gen_ai.usage.cache_creation.input_tokens",
+            "gen_ai.response.finish_reasons",
         }
         # Per million tokens of claude-sonnet-4-6: 3 in, 0.30 read, 3.75 written, 15 out.
         assert (call.attributes or {})["llm.cost_usd"] == pytest.approx(

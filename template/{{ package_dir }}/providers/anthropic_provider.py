@@ -123,6 +123,7 @@ def _completion(message: Message) -> Completion:
         text="".join(block.text for block in message.content if block.type == "text"),
         model=message.model,
         usage=TokenUsage.of(message.usage),
+        finish_reason=message.stop_reason,
     )
 
 

@@ -33,6 +33,7 @@ class Completion:
     text: str
     model: str
     usage: TokenUsage
+    finish_reason: str | None = None
 
 
 class Provider(ABC):
@@ -63,5 +64,7 @@ class Provider(ABC):
 
 def record(call: LLMCall, request: Request, completion: Completion) -> None:
     """Record usage on the span of `call`, and content if content capture is enabled."""
-    call.record_usage(completion.usage, model=completion.model)
+    call.record_usage(
+        completion.usage, model=completion.model, finish_reason=completion.finish_reason
+    )
     call.record_content(request.prompt, completion.text, system=request.system)
