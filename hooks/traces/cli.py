@@ -91,9 +91,11 @@ def traces(
             output.print(f"Open {endpoint}/ in a browser to see them there too.")
         process = stack.enter_context(started(command, endpoint)) if command else None
         try:
-            for number, trace in enumerate(completed(assembler, wanted, process), 1):
+            shown: set[str] = set()
+            for trace in completed(assembler, wanted, process):
                 output.show(trace)
-                if number == count:
+                shown.add(trace.trace_id)
+                if len(shown) == count:
                     return 0
         except KeyboardInterrupt:
             # `timeout` and some shells send a second one.

@@ -52,10 +52,17 @@ def stop(process: subprocess.Popen[bytes]) -> None:
     """Interrupt the command as Ctrl+C does, with its children, and wait until it has ended."""
     if process.poll() is not None:
         return
-    if os.name == "posix":
-        os.killpg(process.pid, signal.SIGINT)
+    _signal_group(process, signal.SIGINT)
     try:
         process.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
-        process.kill()
+        _signal_group(process, signal.SIGKILL if os.name == "posix" else signal.SIGTERM)
         process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    if os.name == "posix":
+        os.killpg(process.pid, number)
+    elif number is not signal.SIGINT:
+        # Ctrl+C has reached the command too.
+        process.kill()
