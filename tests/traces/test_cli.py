@@ -78,7 +78,8 @@ def running(*arguments: str) -> Iterator[Running]:
     try:
         yield Running(process)
     finally:
-        process.kill()
+        # It then stops the command that it has started, which is in another process group.
+        process.terminate()
         process.communicate()
 
 

@@ -46,7 +46,8 @@ def test_commands_of_the_readme_show_the_trace_of_the_first_request(
             answer = _run(curl, project)
             out, _ = tool.communicate(timeout=LONGEST)
         finally:
-            tool.kill()
+            # It then stops the service, which is in another process group.
+            tool.terminate()
 
     assert answer.endswith(str(HTTPStatus.CREATED.value))
     # The other lines are the service's.
