@@ -1,4 +1,5 @@
-"""Measure the CPU time of `copier copy` and `copier update`, next to release 0.3.0.
+"""Measure the CPU time of `copier copy` and `copier update`, next to release 0.3.0, and of
+`copier-honeycomb update`, next to `copier update`.
 
     uv run bench/copying.py [--rounds N] [--json FILE]
 
@@ -35,6 +36,10 @@ BASELINE: Final = "0.3.0"
 LAYOUTS: Final = ("new", "existing")
 LIMITS: Final = {"copy": 0.7, "update": 0.6}
 """Of the release's CPU time."""
+GUARDED_LIMIT: Final = 1.3
+"""CPU time of `copier-honeycomb update`, relative to `copier update`."""
+COPIER: Final = ("-m", "copier")
+TOOLS: Final = ("-c", "from hooks.cli import main; main()")
 MEMORY: Final = Path("/dev/shm") if Path("/dev/shm").is_dir() else None
 
 
@@ -67,7 +72,7 @@ class Projects:
 
     def start_up(self) -> float:
         """CPU seconds of Copier without any work."""
-        return _cpu_seconds(self._folder, "--version")
+        return _cpu_seconds(self._folder, *COPIER, "--version")
 
     def copy(self, layout: str, state: State) -> float:
         """CPU seconds of a copy of `state`."""
@@ -80,7 +85,18 @@ class Projects:
         """CPU seconds of an update of an unchanged project of `state` to `tag`."""
         project = self._folder / "updated"
         shutil.copytree(self.original(layout, state), project, symlinks=True)
-        seconds = _cpu_seconds(project, "update", "--defaults", "--quiet", f"--vcs-ref={tag}", ".")
+        seconds = _cpu_seconds(
+            project, *COPIER, "update", "--defaults", "--quiet", f"--vcs-ref={tag}", "."
+        )
+        shutil.rmtree(project)
+        return seconds
+
+    def guarded_update(self, layout: str) -> float:
+        """CPU seconds of the same update of the checkout with `copier-honeycomb update`."""
+        project = self._folder / "guarded"
+        shutil.copytree(self.original(layout, CHECKOUT), project, symlinks=True)
+        options = ["--to", CHECKOUT.next_tag, "--project", str(project)]
+        seconds = _cpu_seconds(ROOT, *TOOLS, "update", *options)
         shutil.rmtree(project)
         return seconds
 
@@ -100,7 +116,7 @@ class Projects:
     def _copy(self, project: Path, layout: str, state: State) -> float:
         project.mkdir()
         options = ["--defaults", "--quiet", f"--data=layout={layout}", f"--vcs-ref={state.tag}"]
-        return _cpu_seconds(project, "copy", *options, str(self._template), ".")
+        return _cpu_seconds(project, *COPIER, "copy", *options, str(self._template), ".")
 
 
 def main() -> None:
@@ -124,6 +140,11 @@ def main() -> None:
             f"{each['layout']}: {each['operation']}: {each['ratio']:.2f} > {each['limit']:.2f}"
             for each in report["compared"]
             if each["ratio"] > each["limit"]
+        ]
+        + [
+            f"{layout}: copier-honeycomb update: {each['ratio']:.2f} > {GUARDED_LIMIT:.2f}"
+            for layout, each in report["guarded"].items()
+            if each["ratio"] > GUARDED_LIMIT
         ]
     )
 
@@ -151,6 +172,7 @@ def _measure(projects: Projects, rounds: Iterable[int]) -> dict[str, Any]:
                 add(projects.copy(layout, state), layout, "copy", state.name)
                 add(projects.update(layout, state, state.next_tag), layout, "update", state.name)
             add(projects.update(layout, RELEASE, CHECKOUT.tag), layout, "migration")
+            add(projects.guarded_update(layout), layout, "guarded")
     start_up = seconds.pop(("start-up",))
     above = {key: value - start_up for key, value in seconds.items()}
     return {
@@ -167,6 +189,13 @@ def _measure(projects: Projects, rounds: Iterable[int]) -> dict[str, Any]:
             for layout in LAYOUTS
             for operation, limit in LIMITS.items()
         ],
+        "guarded": {
+            layout: {
+                "seconds": (guarded := above[layout, "guarded"]),
+                "ratio": guarded / above[layout, "update", CHECKOUT.name],
+            }
+            for layout in LAYOUTS
+        },
         "update_from_release": {layout: above[layout, "migration"] for layout in LAYOUTS},
         "files": {
             layout: [projects.files(layout, state) for state in (RELEASE, CHECKOUT)]
@@ -181,6 +210,10 @@ def _table(report: Mapping[str, Any]) -> Table:
         values = (each[name] for name in ("release", "checkout", "ratio", "limit"))
         table.add_row(each["layout"], each["operation"], *(f"{value:.2f}" for value in values))
     for layout in LAYOUTS:
+        guarded = report["guarded"][layout]
+        ratio, limit = (f"{value:.2f} of plain" for value in (guarded["ratio"], GUARDED_LIMIT))
+        seconds = f"{guarded['seconds']:.2f}"
+        table.add_row(layout, "copier-honeycomb update", "", seconds, ratio, limit)
         from_release = f"{report['update_from_release'][layout]:.2f}"
         table.add_row(layout, f"update from {BASELINE}", "", from_release, "", "")
         table.add_row(layout, "files", *map(str, report["files"][layout]), "", "")
@@ -188,9 +221,9 @@ def _table(report: Mapping[str, Any]) -> Table:
 
 
 def _cpu_seconds(folder: Path, *arguments: str) -> float:
-    """User and system time of `copier ARGUMENTS`, including the processes that it starts."""
+    """User and system time of `python ARGUMENTS`, including the processes that it starts."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    _run(folder, sys.executable, "-m", "copier", *arguments)
+    _run(folder, sys.executable, *arguments)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
