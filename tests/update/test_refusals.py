@@ -1,6 +1,7 @@
 """The command refuses with one sentence and the remedy, and changes nothing."""
 
 import shutil
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -172,6 +173,23 @@ def test_release_without_a_tag_is_refused(small: Small) -> None:
     small.refused(
         "The template has no release v1.5.0. If its tag is missing in your clone of the template, run"
         " `git fetch --tags` there, with `--unshallow` if it is shallow."
+    )
+
+
+@in_depth
+def test_old_copier_is_refused(small: Small, tmp_path: Path) -> None:
+    later = tmp_path / "later"
+    shutil.copytree(small.template, later)
+    settings = later / "copier.yml"
+    settings.write_text(f'_min_copier_version: "99"\n{settings.read_text()}')
+    git(later, "commit", "-q", "-a", "-m", "Later")
+    git(later, "tag", "v3.0.0")
+    small.edit(ANSWERS_FILE, str(small.template), str(later))
+    small.commit()
+
+    small.refused(
+        f"This template requires Copier version >= 99, while your version of Copier is {version('copier')}. Run"
+        " this command with `uvx --refresh`, which uses the latest Copier."
     )
 
 
