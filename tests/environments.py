@@ -40,6 +40,7 @@ NEWEST: Final = (
     "aiohttp",
     "aiosqlite",
     "anthropic",
+    "celery",
     "fastapi",
     "genai-prices",
     "httpx",

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from functools import wraps
 from typing import Any, Final, ParamSpec, Self, TypeVar, cast
 
-from opentelemetry import context, trace
+from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
@@ -125,6 +125,31 @@ def span_attributes(
 def shared_attributes(context_: Context | None = None) -> dict[str, AttributeValue]:
     """Return the attributes that `span_attributes` sets on spans started in this context."""
     return cast(dict[str, AttributeValue], context.get_value(_SHARED, context_) or {})
+
+
+def inject() -> dict[str, str]:
+    """Return the trace context of the current span, to send with a message or call. See `extract`."""
+    carrier: dict[str, str] = {}
+    propagate.inject(carrier)
+    return carrier
+
+
+@contextmanager
+def extract(carrier: Mapping[str, str] | None) -> Iterator[None]:
+    """Continue a trace in another process: spans in the block belong to the one of `inject`.
+
+        queue.put({"text": text, "trace": inject()})
+
+        with extract(message["trace"]), traced("job.run", kind=SpanKind.CONSUMER): ...
+
+    Without a carrier, spans belong to the current trace, or start one.
+    """
+    previous = context.get_current()
+    context.attach(propagate.extract(carrier, previous) if carrier else previous)
+    try:
+        yield
+    finally:
+        context.attach(previous)
 
 
 def enter_span(name: str, attributes: Attributes = None, *, kind: SpanKind) -> tuple[Span, Context]:

@@ -174,3 +174,34 @@ def test_disabled_instrumentations_create_no_spans(newest: Environment, tmp_path
         assert done.returncode == 0, done.stdout
         assert len(apis.requests) == 2
         assert receiver.spans == []
+
+
+QUEUE = """
+import re, sys
+from pathlib import Path
+from celery.contrib.testing.worker import start_worker
+from acme.observability import traced
+from acme.observability.testing import capture_spans
+
+documented = Path("docs/observability.md").read_text()
+[example] = [each for each in re.findall("```python\\n(.*?)```", documented, re.S) if "Celery" in each]
+define, call = re.split("\\n(?=summarise)", example)
+exec(define)
+with capture_spans() as spans, start_worker(celery, perform_ping_check=False):
+    with traced("request"):
+        result = eval(call)
+    assert result.get(timeout=60) == "a long text"
+job, request = sorted(spans, key=lambda span: span.name, reverse=True)
+assert (job.name, request.name) == ("summarise", "request")
+assert job.parent.span_id == request.context.span_id
+assert job.context.trace_id == request.context.trace_id
+"""
+
+
+def test_documented_example_of_a_queue_continues_the_trace(
+    newest: Environment, repository: Path
+) -> None:
+    variables = {"CELERY_BROKER_URL": "memory://", "CELERY_RESULT_BACKEND": "cache+memory://"}
+    done = newest.run(repository, "-W", "ignore", "-c", QUEUE, variables=variables)
+
+    assert done.returncode == 0, done.stdout

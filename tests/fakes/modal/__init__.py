@@ -5,7 +5,8 @@ ASGI wrapper, lifespan, signals and snapshot hooks. Not real: images are not bui
 routed, and memory snapshots are not created: the process that requests one continues instead.
 """
 
+from .calls import Calls
 from .container import Container
 from .control_plane import MODAL, ControlPlane, Deployment
 
-__all__ = ["MODAL", "Container", "ControlPlane", "Deployment"]
+__all__ = ["MODAL", "Calls", "Container", "ControlPlane", "Deployment"]

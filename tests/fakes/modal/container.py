@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -22,6 +22,7 @@ from google.protobuf.empty_pb2 import Empty
 from modal_proto import api_pb2
 
 from ...service.process import PATIENCE, Log, send
+from .calls import Calls
 from .control_plane import SUCCESS, Context, Deployment, Servicer, serve
 
 Stop = Literal["scale-down", "SIGINT", "SIGTERM"]
@@ -43,13 +44,22 @@ class Container(Servicer):
         self,
         deployment: Deployment,
         python: Path,
+        app: Sequence[Deployment] = (),
+        calls: Calls | None = None,
+        /,
         *,
         task_id: str = "ta-1",
         restored_from: str | None = None,
         **variables: str,
     ) -> None:
-        """`restored_from` is the task whose memory snapshot this container starts from."""
+        """`app` are all functions of its app, which can call each other through `calls`.
+
+        `restored_from` is the task whose memory snapshot this container starts from.
+        """
         self._deployment = deployment
+        self._app = app or (deployment,)
+        self._calls = calls or Calls()
+        self._calls.register(deployment.function_id, self)
         self._python = python
         self._task_id = task_id
         self._restored_from = restored_from
@@ -140,11 +150,14 @@ class Container(Servicer):
             function_def=deployment.function,
             environment_name=deployment.environment,
         )
-        function = arguments.app_layout.objects.add(object_id=deployment.function_id)
-        function.function_handle_metadata.CopyFrom(deployment.metadata)
+        layout = arguments.app_layout
+        for each in self._app:
+            function = layout.objects.add(object_id=each.function_id)
+            function.function_handle_metadata.CopyFrom(each.metadata)
+            layout.function_ids[each.function.function_name] = each.function_id
         for dependency in deployment.function.object_dependencies:
-            arguments.app_layout.objects.add(object_id=dependency.object_id)
-        arguments.app_layout.function_ids[deployment.function.function_name] = function.object_id
+            if dependency.object_id not in layout.function_ids.values():
+                layout.objects.add(object_id=dependency.object_id)
         snapshot: dict[str, str] = {}
         if self._restored_from:
             arguments.checkpoint_id = "ch-1"
@@ -227,8 +240,24 @@ class Container(Servicer):
         self, request: api_pb2.FunctionPutOutputsRequest, context: Context
     ) -> Empty:
         for output in request.outputs:
-            self._answers[output.input_id.replace("in-", "fc-")].put(None)
+            if not self._calls.put_output(output):
+                self._answers[output.input_id.replace("in-", "fc-")].put(None)
         return Empty()
+
+    def FunctionMap(
+        self, request: api_pb2.FunctionMapRequest, context: Context
+    ) -> api_pb2.FunctionMapResponse:
+        return self._calls.map(request)
+
+    def FunctionPutInputs(
+        self, request: api_pb2.FunctionPutInputsRequest, context: Context
+    ) -> api_pb2.FunctionPutInputsResponse:
+        return self._calls.put_inputs(request)
+
+    def FunctionGetOutputs(
+        self, request: api_pb2.FunctionGetOutputsRequest, context: Context
+    ) -> api_pb2.FunctionGetOutputsResponse:
+        return self._calls.outputs(request)
 
     def TaskResult(self, request: api_pb2.TaskResultRequest, context: Context) -> Empty:
         if request.result.status != SUCCESS:
@@ -236,6 +265,9 @@ class Container(Servicer):
         return Empty()
 
     # Requests from Modal's router to the container
+
+    def put(self, item: api_pb2.FunctionGetInputsItem) -> None:
+        self._inputs.put(item)
 
     def call(self, number: int, scope: dict[str, Any], body: bytes) -> Queue[_Message]:
         """Send a request to the container. Its messages come in the queue, followed by None."""

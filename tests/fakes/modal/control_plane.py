@@ -32,7 +32,7 @@ else:
 
 @dataclass(frozen=True)
 class Deployment:
-    """The result of one `modal deploy` or `modal serve` of an app with one function."""
+    """A function of an app, as one `modal deploy` or `modal serve` created it."""
 
     app_name: str
     """Empty for `modal serve`, as its app ends with the command."""
@@ -239,7 +239,9 @@ class ControlPlane(Servicer):
             function_name=request.function_name,
             function_type=request.function_type,
             definition_id=f"de-{function_id}",
-            web_url=f"https://acme{environment}--{label}.modal.run",
+            web_url=f"https://acme{environment}--{label}.modal.run"
+            if request.HasField("webhook_config") and request.webhook_config.type
+            else "",
             app_id=request.app_id,
         )
         return api_pb2.FunctionPrecreateResponse(function_id=function_id, handle_metadata=metadata)
@@ -261,7 +263,11 @@ class ControlPlane(Servicer):
     def AppPublish(
         self, request: api_pb2.AppPublishRequest, context: Context
     ) -> api_pb2.AppPublishResponse:
-        [function_id] = request.function_ids.values()
+        for function_id in request.function_ids.values():
+            self._publish(request, function_id)
+        return api_pb2.AppPublishResponse(url="https://modal.test/app", deployed_at=time.time())
+
+    def _publish(self, request: api_pb2.AppPublishRequest, function_id: str) -> None:
         function = self._functions[function_id]
         dockerfile, files = self._recipe(function.image_id)
         variables: dict[str, str] = {}
@@ -285,7 +291,6 @@ class ControlPlane(Servicer):
                 variables=variables,
             )
         )
-        return api_pb2.AppPublishResponse(url="https://modal.test/app", deployed_at=time.time())
 
     def AppHeartbeat(self, request: Any, context: Context) -> Empty:
         return Empty()

@@ -1,0 +1,226 @@
+"""Modal functions that a web function, another function or a schedule calls: one trace each."""
+
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from hooks.traces.otlp import Span
+from hooks.traces.receiver import Receiver
+
+from ...fakes.modal import Calls, Container, ControlPlane, Deployment
+from ..process import wait_until
+from .conftest import SECRETS
+
+JOBS = """
+import modal
+from fastapi import FastAPI
+from fastapi.responses import JSONResponse
+from order_intake.observability import inject, instrument_app, traced
+from order_intake.observability.integrations.modal import enter_container, traced_function
+
+app = modal.App("jobs")
+settings = {
+    "image": modal.Image.debian_slim().add_local_python_source("order_intake"),
+    "secrets": [modal.Secret.from_name("honeycomb-secrets")],
+}
+
+
+@app.function(**settings)
+@traced_function("jobs.count")
+def count(text: str) -> int:
+    with traced("split"):
+        words = text.split()
+    if not words:
+        raise ValueError("no words")
+    return len(words)
+
+
+@app.function(**settings)
+@modal.concurrent(max_inputs=10)
+@traced_function("jobs.summarise")
+async def summarise(texts: list[str]) -> int:
+    counts = count.map.aio(texts, kwargs={"trace_context": inject()})
+    return sum([number async for number in counts])
+
+
+@app.function(schedule=modal.Cron("0 * * * *"), **settings)
+@traced_function("jobs.clean_up", trigger="timer")
+def clean_up() -> None:
+    count.remote("one", trace_context=inject())
+
+
+@app.function(**settings)
+@modal.concurrent(max_inputs=10)
+@modal.asgi_app()
+def serve() -> FastAPI:
+    enter_container("jobs.serve", serve)
+    api = FastAPI()
+    instrument_app(api)
+
+    @api.exception_handler(Exception)
+    async def failed(request: object, error: Exception) -> JSONResponse:
+        return JSONResponse("failed", 500)
+
+    @api.get("/remote")
+    async def remote() -> int:
+        return await count.remote.aio("one two", trace_context=inject())
+
+    @api.get("/sync")
+    def sync() -> int:
+        return count.remote("one two", trace_context=inject())
+
+    @api.get("/spawn")
+    async def spawn() -> None:
+        await count.spawn.aio("one", trace_context=inject())
+
+    @api.get("/map")
+    async def map() -> int:
+        return await summarise.remote.aio(["one", "two words"], trace_context=inject())
+
+    @api.get("/fail")
+    async def fail() -> int:
+        return await count.remote.aio("", trace_context=inject())
+
+    @api.get("/local")
+    async def local() -> int:
+        return count.local("one")
+
+    @api.get("/alone")
+    async def alone() -> int:
+        return await count.remote.aio("one")
+
+    return api
+"""
+
+
+@dataclass
+class App:
+    """A deployed application, with one running container for each of its functions."""
+
+    web: Container
+    functions: dict[str, str]
+    calls: Calls
+    receiver: Receiver
+    _stack: ExitStack
+
+    def get(self, path: str) -> tuple[int, object]:
+        return self.web.get(path)
+
+    def stop(self) -> list[Span]:
+        """Scale all containers down, and return the spans that they exported."""
+        self._stack.close()
+        return self.receiver.spans
+
+
+@pytest.fixture(scope="module")
+def functions(
+    project: Path, modal_python: Path, tmp_path_factory: pytest.TempPathFactory
+) -> list[Deployment]:
+    copy = tmp_path_factory.mktemp("jobs") / "project"
+    shutil.copytree(project, copy)
+    (copy / "order_intake/jobs.py").write_text(JOBS)
+    with ControlPlane(SECRETS) as plane:
+        done = plane.modal(modal_python, copy, "deploy", "-m", "order_intake.jobs")
+    assert done.returncode == 0, done.stdout
+    return plane.deployments
+
+
+@pytest.fixture
+def app(functions: list[Deployment], image: Path) -> Iterator[App]:
+    with Receiver() as receiver, ExitStack() as stack:
+        calls = Calls()
+        containers = {
+            each.function.function_name: stack.enter_context(
+                Container(
+                    each,
+                    image,
+                    functions,
+                    calls,
+                    task_id=f"ta-{each.function.function_name}",
+                    OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+                    # Only the end of a container exports.
+                    OTEL_BSP_SCHEDULE_DELAY="600000",
+                )
+            )
+            for each in functions
+        }
+        ids = {each.function.function_name: each.function_id for each in functions}
+        yield App(containers["serve"], ids, calls, receiver, stack)
+
+
+def lineage(span: Span, spans: list[Span]) -> str:
+    """Return the names of the ancestors of a span and its own, from the root."""
+    parents = {each.span_id: each for each in spans}
+    names = [span.name]
+    while span.parent_id is not None:
+        span = parents[span.parent_id]
+        names.append(span.name)
+    return " > ".join(reversed(names))
+
+
+def test_calls_between_containers_are_in_the_trace_of_their_caller(app: App) -> None:
+    paths = ("remote", "sync", "spawn", "map", "local", "alone")
+    assert [app.get(f"/{path}")[1] for path in paths] == [2, 2, None, 3, 1, 1]
+    assert app.get("/fail")[0] == 500
+    app.calls.schedule(app.functions["clean_up"])
+    wait_until(lambda: app.calls.finished(app.functions["clean_up"]) == 1, "the scheduled call")
+    wait_until(lambda: app.calls.finished(app.functions["count"]) == 8, "all calls")
+
+    spans = app.stop()
+
+    called = ["GET /{} > jobs.count", "GET /{} > jobs.count > split"]
+    assert Counter(lineage(span, spans) for span in spans) == Counter(
+        [
+            *(f"GET /{path}" for path in (*paths, "fail")),
+            *(
+                each.format(path)
+                for path in ("remote", "sync", "spawn", "local", "fail")
+                for each in called
+            ),
+            "GET /map > jobs.summarise",
+            *["GET /map > jobs.summarise > jobs.count"] * 2,
+            *["GET /map > jobs.summarise > jobs.count > split"] * 2,
+            "jobs.count",
+            "jobs.count > split",
+            "jobs.clean_up",
+            "jobs.clean_up > jobs.count",
+            "jobs.clean_up > jobs.count > split",
+        ]
+    )
+    workers = [span for span in spans if span.name.startswith("jobs.")]
+    for span in workers:
+        assert span.resource["faas.name"] in (span.name, "jobs.serve")
+    [local] = [span for span in workers if span.resource["faas.name"] == "jobs.serve"]
+    assert (local.name, local.kind) == ("jobs.count", "internal")
+    remote = [span for span in workers if span is not local]
+    assert {span.kind for span in remote} == {"server"}
+    assert {(span.name, span.attributes["faas.trigger"]) for span in remote} == {
+        ("jobs.count", "other"),
+        ("jobs.summarise", "other"),
+        ("jobs.clean_up", "timer"),
+    }
+    assert len({span.attributes["faas.invocation_id"] for span in remote}) == len(remote)
+    assert Counter(span.name for span in remote if "faas.coldstart" in span.attributes) == {
+        "jobs.count": 1,
+        "jobs.summarise": 1,
+        "jobs.clean_up": 1,
+    }
+
+
+def test_exception_of_a_function_is_one_event_in_the_trace_of_its_caller(app: App) -> None:
+    assert app.get("/fail")[0] == 500
+
+    spans = app.stop()
+
+    assert {span.name for span in spans if span.status == "error"} == {"jobs.count", "GET /fail"}
+    [(name, exception)] = [
+        (span.name, event.attributes["exception.message"])
+        for span in spans
+        for event in span.events
+    ]
+    assert (name, exception) == ("jobs.count", "no words")
