@@ -14,6 +14,7 @@ OLDEST: Final = (
     "aiohttp==3.8.*",
     "fastapi==0.92.*",
     "httpx<0.28",
+    "hypothesis",
     "opentelemetry-exporter-otlp-proto-common==1.27.*",
     "opentelemetry-instrumentation-fastapi==0.48b0",
     "opentelemetry-proto==1.27.*",
@@ -45,6 +46,7 @@ NEWEST: Final = (
     "genai-prices",
     "httpx",
     "httpx2",
+    "hypothesis",
     "modal",
     "openai",
     # The official encoder, for comparison.

@@ -5,20 +5,21 @@ import email.utils
 import encodings.idna  # noqa: F401 - otherwise the first DNS lookup imports it, perhaps during a fork
 import gzip
 import http.client
-import io
 import socket
 import ssl
 import time
 import urllib.request
 from contextlib import suppress
-from functools import partial
-from typing import Any, Final
+from threading import Timer
+from typing import Final
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from ._export_queue import INVALID_KEY, ExportError, one_line
+from ._export_queue import INVALID_KEY, ExportError, one_line, partial_success
 from ._settings import Settings
 
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
+# One span may be the reason why all of a request are rejected.
+_SPLITTABLE: Final = frozenset({400, 413, 422})
 # By status, or by its first digit.
 _CAUSES: Final = {
     404: "no such path. Check the endpoint.",
@@ -45,53 +46,66 @@ class HTTPTransport:
         }
         self._connection: http.client.HTTPConnection | None = None
         self._target = ""
+        self._is_sent = False
         self._proxy_headers: dict[str, str] = {}
 
-    def send(self, request: bytes) -> ExportError | None:
+    def send(self, request: bytes, timeout: float) -> ExportError | None:
         # Higher levels cost several times as much CPU and save a few percent.
         body = gzip.compress(request, 1) if self._settings.compression == "gzip" else request
-        deadline = time.monotonic() + self._settings.timeout
+        deadline = time.monotonic() + timeout
+        is_reused = self._connection is not None
         try:
-            is_reused = self._connection is not None
             try:
-                response = self._post(body, deadline)
-            except (http.client.RemoteDisconnected, ConnectionError):
-                if not is_reused:
+                return self._error(*self._post(body, deadline))
+            except OSError as error:
+                expired = time.monotonic() >= deadline or isinstance(error, TimeoutError)
+                if expired or not is_reused:
                     raise
-                # The server closed an idle keep-alive connection; retry once on a new one.
-                response = self._post(body, deadline)
+                # The server has closed an idle keep-alive connection; retry once on a new one.
+                return self._error(*self._post(body, deadline))
         except Exception as error:  # noqa: BLE001 - the worker thread must continue
-            self.close()
             timed_out = time.monotonic() >= deadline or isinstance(error, TimeoutError)
-            cause = f"no response in {self._settings.timeout:g} s" if timed_out else one_line(error)
-            reason = f"could not reach {self._where} ({cause}). Check the endpoint and network."
-            return ExportError(reason=reason, retryable=True)
-        return self._error(response.status, response.headers)
+            cause = f"no response in {timeout:g} s" if timed_out else one_line(error)
+            if timed_out and self._is_sent:
+                reason = f"{self._where} is slow ({cause}); spans may be exported twice."
+            else:
+                reason = f"could not reach {self._where} ({cause}). Check the endpoint and network."
+            return ExportError(reason=reason, retryable=True, timed_out=timed_out and self._is_sent)
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _post(self, body: bytes, deadline: float) -> http.client.HTTPResponse:
+    def _post(self, body: bytes, deadline: float) -> tuple[int, http.client.HTTPMessage, bytes]:
+        self._is_sent = False
         connection = self._connection = self._connection or self._connect()
         remaining = max(0.001, deadline - time.monotonic())
+        # A socket's timeout limits each read only; a response may arrive byte by byte.
         connection.timeout = remaining
-        if connection.sock:
-            connection.sock.settimeout(remaining)
-        connection.response_class = partial(_Response, deadline=deadline)  # type: ignore[assignment]
+        timer = Timer(remaining, self._abort, (connection,))
+        timer.daemon = True
+        answer = b""
         try:
+            timer.start()
             connection.request("POST", self._target, body, self._headers | self._proxy_headers)
+            self._is_sent = True
             response = connection.getresponse()
-            # Only the status matters; the body is read so that the connection can be reused.
+            # The body is read so that the connection can be reused; the status is enough.
             with suppress(Exception):
-                response.read(65_536)
+                answer = response.read(65_536)
             if not response.isclosed() or response.will_close:
                 self.close()
-            return response
+            return response.status, response.headers, answer
         except BaseException:
             self.close()
             raise
+        finally:
+            timer.cancel()
+
+    def _abort(self, connection: http.client.HTTPConnection) -> None:
+        with suppress(OSError, TypeError):  # closed, or not connected yet
+            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
     def _connect(self) -> http.client.HTTPConnection:
         url = self._url
@@ -120,38 +134,19 @@ class HTTPTransport:
             context.load_cert_chain(settings.client_certificate, settings.client_key)
         return context
 
-    def _error(self, status: int, headers: http.client.HTTPMessage) -> ExportError | None:
+    def _error(
+        self, status: int, headers: http.client.HTTPMessage, answer: bytes
+    ) -> ExportError | None:
         if 200 <= status < 300:
-            return None
+            return partial_success(answer, self._where)
         cause = _CAUSES.get(status) or _CAUSES.get(status // 100, "the request was rejected.")
         reason = f"{self._where} returned {status}: {cause}"
         return ExportError(
             reason=INVALID_KEY.format(status) if status in (401, 403) else reason,
             retryable=status in _RETRYABLE,
             retry_after=_seconds_until(headers.get("retry-after")),
-            too_large=status == 413,
+            splittable=status in _SPLITTABLE,
         )
-
-
-class _Response(http.client.HTTPResponse):
-    """An HTTP response with a total deadline; a socket's timeout limits each read only."""
-
-    def __init__(self, sock: socket.socket, *args: Any, deadline: float, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp = io.BufferedReader(_DeadlineReader(sock, deadline))
-
-
-class _DeadlineReader(io.RawIOBase):
-    def __init__(self, sock: socket.socket, deadline: float) -> None:
-        self._socket = sock
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        self._socket.settimeout(max(0.001, self._deadline - time.monotonic()))
-        return self._socket.recv_into(buffer)
 
 
 def _proxy(url: SplitResult) -> SplitResult | None:
@@ -169,9 +164,9 @@ def _credentials(proxy: SplitResult) -> dict[str, str]:
 
 
 def _seconds_until(retry_after: str | None) -> float | None:
-    with suppress(ValueError):
+    with suppress(Exception):
         return max(0.0, float(retry_after or ""))
-    with suppress(ValueError, TypeError):
+    with suppress(Exception):  # each part of a date may be out of range
         date = email.utils.parsedate_to_datetime(retry_after or "")
         return max(0.0, date.timestamp() - time.time())
     return None

@@ -5,7 +5,7 @@ in a queue cost the garbage collector nothing. The message and field numbers are
 opentelemetry/proto/trace/v1/trace.proto.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
@@ -22,10 +22,28 @@ _double: Final = Struct("<d").pack
 # Bits of a span's flags: whether its parent is remote is known, and it is.
 _REMOTE_KNOWN: Final = 0x100
 _REMOTE: Final = 0x200
+# Honeycomb's limits of a field and of an event.
+_MAX_VALUE_BYTES: Final = 65_535
+_MAX_SPAN_BYTES: Final = 1_000_000
+_MAX_SHORT_VALUE: Final = 1_024
 
 
 def encode_span(span: ReadableSpan) -> bytes:
-    """Encode a Span message."""
+    """Encode a Span message. Truncates long values; of a huge span, only short ones are kept."""
+    encoded = _span(span, span.attributes or {}, span.events)
+    if len(encoded) <= _MAX_SPAN_BYTES:
+        return encoded
+    attributes = (span.attributes or {}).items()
+    return _span(span, {name: value for name, value in attributes if _is_short(value)}, ())
+
+
+def _is_short(value: Any) -> bool:
+    return isinstance(value, int | float) or (
+        isinstance(value, str) and len(value) <= _MAX_SHORT_VALUE
+    )
+
+
+def _span(span: ReadableSpan, values: Mapping[str, Any], events: Iterable[Event]) -> bytes:
     context, parent, status = span.context, span.parent, span.status
     flags = int(context.trace_flags) | _REMOTE_KNOWN
     parts = [_ids(context)]
@@ -36,9 +54,9 @@ def encode_span(span: ReadableSpan) -> bytes:
         if parent.is_remote:
             flags |= _REMOTE
     times = _times(0x39, span.start_time or 0, 0x41, span.end_time or 0)
-    attributes = _attributes(b"\x4a", span.attributes or {})
-    parts += (_name_and_kind(span.name, span.kind.value), times, attributes)
-    parts += (_field(b"\x5a", _event(event)) for event in span.events)
+    attributes = _attributes(b"\x4a", values)
+    parts += (_name_and_kind(span.name[:_MAX_SHORT_VALUE], span.kind.value), times, attributes)
+    parts += (_field(b"\x5a", _event(event)) for event in events)
     parts += (_field(b"\x6a", _link(link)) for link in span.links)
     if status.status_code.value:
         message = _text(b"\x12", status.description) if status.description else b""
@@ -124,7 +142,7 @@ def _value(value: Any) -> bytes:
     if isinstance(value, float):
         return b"\x21" + _double(value)
     if isinstance(value, bytes):
-        return _field(b"\x3a", value)
+        return _field(b"\x3a", value[:_MAX_VALUE_BYTES])
     if isinstance(value, Mapping):
         return _field(b"\x32", _attributes(b"\x0a", value))
     if isinstance(value, Sequence):
@@ -133,7 +151,10 @@ def _value(value: Any) -> bytes:
 
 
 def _text(tag: bytes, text: str) -> bytes:
-    return _field(tag, text.encode(errors="replace"))
+    encoded = text[:_MAX_VALUE_BYTES].encode(errors="replace")
+    if len(encoded) > _MAX_VALUE_BYTES:
+        encoded = encoded[:_MAX_VALUE_BYTES].decode(errors="ignore").encode()
+    return _field(tag, encoded)
 
 
 def _field(tag: bytes, content: bytes) -> bytes:
@@ -153,3 +174,28 @@ def _varint(number: int) -> bytes:
         number >>= 7
     encoded.append(number)
     return bytes(encoded)
+
+
+def decode_fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Yield the number and the value of each field: an integer, or bytes. Raises if malformed."""
+    position = 0
+
+    def varint() -> int:
+        nonlocal position
+        number = 0
+        for shift in range(0, 70, 7):
+            byte = message[position]
+            position += 1
+            number |= (byte & 0x7F) << shift
+            if byte < 0x80:
+                return number
+        raise ValueError("a number has more than 64 bits")
+
+    while position < len(message):
+        field, kind = divmod(varint(), 8)
+        if kind == 0:
+            yield field, varint()
+        else:
+            length = varint() if kind == 2 else {1: 8, 5: 4}[kind]
+            yield field, message[position : position + length]
+            position += length

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from importlib.util import find_spec
 from operator import mul
 from pathlib import Path
 from subprocess import DEVNULL
-from threading import Lock, Thread
+from threading import RLock, Thread
 from typing import Any, Final, Self
 
 logger = logging.getLogger(__name__)
@@ -241,13 +240,10 @@ class _PriceLoader:
 
     def __init__(self) -> None:
         self._loaded: Future[None] = Future()
-        self._reset()
-        if hasattr(os, "register_at_fork"):
-            # A module that is half imported at a fork remains so in the child.
-            os.register_at_fork(before=lambda: self.wait(5.0), after_in_child=self._reset)
+        self.reset()
 
-    def _reset(self) -> None:
-        self._lock = Lock()
+    def reset(self) -> None:
+        self._lock = RLock()
         self._thread: Thread | None = None
         if not self._loaded.done():
             self._loaded = Future()
@@ -279,13 +275,23 @@ class _PriceLoader:
         if self._thread is not None:
             self._thread.join(timeout)
 
+    def finish(self, timeout: float) -> None:
+        """Wait as `wait` does, then end the spans that are still waiting, without prices."""
+        self.wait(timeout)
+        with self._lock:
+            if self.is_loaded:
+                return
+            waiting, self._loaded = self._loaded, Future()
+        waiting.set_result(None)
+
     def _load(self) -> None:
         try:
             _compile_prices()
             _find_model("anthropic", "")
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             logger.warning("Could not load LLM prices (%s); costs are missing.", error)
-        self._loaded.set_result(None)
+        with self._lock:
+            self._loaded.set_result(None)
 
 
 price_loader: Final = _PriceLoader()

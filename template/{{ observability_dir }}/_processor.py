@@ -95,7 +95,7 @@ class TelemetryProcessor(SpanProcessor):
         for call_id in list(self._calls_below):
             for span in self._calls_below.pop(call_id, ()):
                 self._add_cost(span)
-        price_loader.wait(2.0)
+        price_loader.finish(1.0)
         if self.sampler:
             self.sampler.decide_all()
 
@@ -105,8 +105,15 @@ class TelemetryProcessor(SpanProcessor):
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         deadline = time.monotonic() + timeout_millis / 1_000
-        price_loader.wait(timeout_millis / 1_000)
+        price_loader.finish(timeout_millis / 2_000)
         return self.exporter.force_flush(max(0, int((deadline - time.monotonic()) * 1_000)))
+
+    def reset(self) -> None:
+        """Forget all spans. After a fork, the parent process exports them."""
+        for remembered in (self._exceptions, self._calls_above, self._calls_below):
+            remembered.clear()
+        if self.sampler:
+            self.sampler.reset()
 
     def _sample(self, span: ReadableSpan, *, is_duplicate: bool = False) -> None:
         if self.sampler:
@@ -192,7 +199,8 @@ class TelemetryProcessor(SpanProcessor):
             attributes["gen_ai.response.finish_reasons"] = (reason,)
 
         def add_cost() -> None:
-            if (cost := cost_usd(provider, model, usage)) is not None:
+            cost = cost_usd(provider, model, usage) if price_loader.is_loaded else None
+            if cost is not None:
                 attributes["llm.cost_usd"] = float(cost)
             self._sample(copy_span(span, attributes=attributes))
 

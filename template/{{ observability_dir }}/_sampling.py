@@ -5,7 +5,6 @@ in the trace state records the rate, as in OpenTelemetry's probability sampling.
 """
 
 import logging
-import os
 import random
 import re
 import time
@@ -41,9 +40,10 @@ class SnapshotSafeIdGenerator(IdGenerator):
     are restored from one memory snapshot: their traces would otherwise share IDs."""
 
     def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
         self._random = random.Random()
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._random.seed)
 
     def generate_span_id(self) -> int:
         return self._random.getrandbits(64) or 1  # 0 is invalid
@@ -138,12 +138,9 @@ class TailSampler:
         self._policy = policy
         self._export = export
         self.decided_early = 0
-        self._reset()
-        if hasattr(os, "register_at_fork"):
-            # The parent process exports the spans that it has buffered.
-            os.register_at_fork(after_in_child=self._reset)
+        self.reset()
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
         self._lock = Lock()
         self._buffered = 0
         self._traces: OrderedDict[int, _Trace] = OrderedDict()

@@ -12,12 +12,13 @@ EXPORT: Final = "Trace export "
 """The beginning of every line about exporting spans."""
 EXPORT_FAILED: Final = "Trace export is failing"
 EXPORT_RECOVERED: Final = re.compile(r"^Trace export recovered; (\d+) spans were dropped\.$")
+EXPORT_STOPPED: Final = re.compile(r"^Trace export stopped; (\d+) spans were dropped\.$")
 QUEUE_FULL: Final = "HONEYCOMB_SAMPLE_RATE"
 NO_RESPONSE: Final = "no response"
 
 REASONS: Final[dict[Fault, tuple[str, ...]]] = {
     "refuses": ("could not reach", "Connection refused"),
-    "black hole": ("could not reach", "in 5 s"),
+    "black hole": ("is slow", "no response"),
     "302": ("302", "redirect"),
     "400": ("400",),
     "401": ("401", "HONEYCOMB_API_KEY"),
@@ -31,7 +32,7 @@ REASONS: Final[dict[Fault, tuple[str, ...]]] = {
     "no answer": ("could not reach", "RemoteDisconnected"),
     "garbage": ("could not reach",),
     "endless garbage": ("could not reach", "LineTooLong"),
-    "one byte every 10 s": ("could not reach", "in 5 s"),
+    "one byte every 10 s": ("is slow", "no response"),
 }
 """Words of the line that reports a fault."""
 
@@ -42,7 +43,7 @@ def export_lines(log: str) -> list[str]:
 
 
 def lost_spans(line: str) -> int:
-    """Return the number of dropped spans that the line after a recovery reports."""
-    recovered = EXPORT_RECOVERED.match(line)
-    assert recovered, line
-    return int(recovered[1])
+    """Return the number of dropped spans that the line after a recovery or a shutdown reports."""
+    reported = EXPORT_RECOVERED.match(line) or EXPORT_STOPPED.match(line)
+    assert reported, line
+    return int(reported[1])

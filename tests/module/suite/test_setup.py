@@ -110,7 +110,9 @@ print(flush(), flush())
 
 def test_flush_returns_false_and_logs_one_warning_if_the_receiver_refuses_connections() -> None:
     variables = ENDPOINT | {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
-    output, [line] = run(SET_UP + FLUSH, variables)
+    output, [failing, stopped] = run(SET_UP + FLUSH, variables)
 
     assert output == "False False"
-    assert line.startswith("Trace export is failing: could not reach http://127.0.0.1:1/v1/traces")
+    where = "http://127.0.0.1:1/v1/traces"
+    assert failing.startswith(f"Trace export is failing: could not reach {where}")
+    assert stopped == "Trace export stopped; 1 spans were dropped."

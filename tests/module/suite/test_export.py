@@ -1,0 +1,310 @@
+"""The export queue with the real HTTP transport, and receivers that fail in every way."""
+
+import logging
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import pytest
+
+pytest.importorskip("opentelemetry.proto", reason="requires opentelemetry-proto")
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from observability import _export_queue
+from observability._export_queue import ExportQueue
+from observability._http import HTTPTransport
+from observability._settings import Settings
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import SpanContext, TraceFlags
+
+from .receivers import Action, ScriptedReceiver
+
+DROPPED = re.compile(r"^Trace export (?:recovered|stopped); (\d+) spans were dropped\.$")
+PATIENCE = 120.0
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_export_queue, "_MAX_BACKOFF_SECONDS", 0.01)
+
+
+class Log(logging.Handler):
+    """The lines that an export queue logs while the block runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+    def __enter__(self) -> Self:
+        _export_queue.logger.addHandler(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _export_queue.logger.removeHandler(self)
+
+    def dropped(self) -> int:
+        matches = filter(None, map(DROPPED.match, self.lines))
+        return sum(int(match[1]) for match in matches)
+
+
+@contextmanager
+def exporting(receiver: ScriptedReceiver, **options: Any) -> Iterator[ExportQueue]:
+    """An export queue that sends to `receiver`; it is not shut down."""
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
+    variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
+    to = Settings.from_environment(variables=variables)
+    arguments = {"delay": 0.001, "batch": 4, "timeout": 0.3} | options
+    yield ExportQueue(lambda: HTTPTransport(to), b"", **arguments)
+
+
+def create(queue: ExportQueue, *names: str, **attributes: Any) -> None:
+    context = SpanContext(1, 2, False, TraceFlags(1))
+    queue.export([ReadableSpan(name, context, attributes=attributes) for name in names])
+
+
+def flush(queue: ExportQueue) -> None:
+    """Flush until nothing is left to send, however often a request fails."""
+    deadline = time.monotonic() + PATIENCE
+    while not queue.force_flush(1_000) or not queue._is_empty():
+        assert time.monotonic() < deadline
+
+
+HEADERS = st.sampled_from(
+    [
+        (),
+        (("retry-after", "0"),),
+        (("retry-after", "-1"),),
+        (("retry-after", "nan"),),
+        (("retry-after", "1e999"),),
+        (("retry-after", "Wed, 21 Oct 99999999999999999999 07:28:00 GMT"),),
+        (("retry-after", "Wed, 21 Oct 2015 07:28:00 +9999999999"),),
+        (("retry-after", "\u00e9\x00"),),
+        (("retry-after", "9" * 60_000),),
+        (("connection", "close"),),
+        (("transfer-encoding", "chunked"),),
+        (("content-length", "-1"),),
+        (("content-encoding", "gzip"),),
+    ]
+) | st.tuples(
+    st.tuples(st.just("retry-after"), st.text("0123456789 .,:-+ADGMOTWacdelnrtu", max_size=40))
+)
+STATUSES = st.sampled_from(
+    [200, 202, 204, 301, 400, 401, 403, 404, 408, 413, 415, 422, 429, 500, 501, 502, 503, 504, 599]
+)
+ACTIONS = st.one_of(
+    st.builds(Action, STATUSES, HEADERS, st.binary(max_size=20)),
+    st.builds(Action, rejected=st.integers(1, 6)),
+    st.builds(Action, ending=st.sampled_from(["reset", "HTTP/1.1 20", "\x00\r\n\r\n"])),
+    st.builds(Action, ending=st.just("reset"), accepts=st.just(True)),
+    st.builds(Action, ending=st.just("silence"), accepts=st.booleans()),
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(ACTIONS, max_size=12), st.integers(1, 12))
+def test_every_span_is_received_or_logged_as_dropped(script: list[Action], count: int) -> None:
+    faulty = [f"faulty {number}" for number in range(count)]
+    healthy = [f"healthy {number}" for number in range(6)]
+    with Log() as log, ScriptedReceiver(deque(script)) as receiver, exporting(receiver) as queue:
+        for name in faulty:
+            create(queue, name)
+        deadline = time.monotonic() + PATIENCE
+        while receiver.script:
+            # Another span, in case that all have been accepted or dropped.
+            faulty.append(f"faulty {len(faulty)}")
+            create(queue, faulty[-1])
+            queue.force_flush(1_000)
+            assert time.monotonic() < deadline
+        flush(queue)
+        before = Counter(receiver.names)
+        create(queue, *healthy)
+        flush(queue)
+        queue.shutdown()
+
+    assert receiver.names - before == Counter(healthy)
+    # Only a request whose response was lost may be repeated.
+    repeated = {name for name, times in receiver.names.items() if times > 1}
+    assert repeated <= receiver.unacknowledged
+    lost = set(faulty) - set(receiver.names)
+    unsure = set(faulty) & receiver.unacknowledged
+    assert len(lost) <= log.dropped() <= len(lost | unsure)
+    assert len(lost) == log.dropped() or unsure
+
+
+@pytest.mark.parametrize("status", [400, 413, 500, 503])
+def test_span_that_is_always_rejected_blocks_no_other(status: int) -> None:
+    def refuse(names: list[str]) -> Action | None:
+        return Action(status) if "bad" in names else None
+
+    good = [f"good {number}" for number in range(300)]
+    with Log() as log, ScriptedReceiver(refuses=refuse) as receiver, exporting(receiver) as queue:
+        create(queue, *good[:100], "bad", *good[100:200])
+        queue.force_flush(1_000)
+        deadline = time.monotonic() + PATIENCE
+        for name in good[200:]:
+            create(queue, name)
+            queue.force_flush(1_000)
+        while not log.lines or not log.lines[-1].endswith("; 1 spans were dropped."):
+            good.append(f"good {len(good)}")
+            create(queue, good[-1])
+            queue.force_flush(1_000)
+            assert time.monotonic() < deadline
+        flush(queue)
+        queue.shutdown()
+
+    assert receiver.names == Counter(good)
+    assert log.dropped() == 1
+
+
+def test_receiver_that_rejects_everything_is_not_sent_each_span() -> None:
+    def refuse(names: list[str]) -> Action:
+        return Action(400)
+
+    with ScriptedReceiver(refuses=refuse) as receiver, exporting(receiver) as queue:
+        for _ in range(5):
+            create(queue, *(["bad"] * 1_000))
+            queue.force_flush(10_000)
+        queue.shutdown()
+
+    assert receiver.requests < 60
+
+
+def test_partial_success_is_logged_with_its_reason_and_count() -> None:
+    script = deque([Action(rejected=2)])
+    with Log() as log, ScriptedReceiver(script) as receiver, exporting(receiver) as queue:
+        create(queue, "one", "two", "three", "four")
+        assert not queue.force_flush(10_000)
+        create(queue, "five")
+        assert queue.force_flush(10_000)
+        queue.shutdown()
+
+    failing, recovered = log.lines
+    assert failing.endswith("rejected 2 spans: too many")
+    assert recovered == "Trace export recovered; 2 spans were dropped."
+    assert receiver.names == Counter(["one", "two", "five"])
+
+
+def test_logging_filter_that_raises_ends_no_thread() -> None:
+    def fail(record: logging.LogRecord) -> bool:
+        raise RuntimeError("a broken filter")
+
+    _export_queue.logger.addFilter(fail)
+    try:
+        script = deque([Action(503), Action(400)])
+        with ScriptedReceiver(script) as receiver, exporting(receiver) as queue:
+            create(queue, "one")
+            flush(queue)
+            create(queue, "two")
+            flush(queue)
+            queue.shutdown()
+    finally:
+        _export_queue.logger.removeFilter(fail)
+    assert receiver.names["two"] == 1
+
+
+def test_transport_that_raises_ends_no_thread() -> None:
+    class Broken:
+        calls = 0
+
+        def send(self, request: bytes, timeout: float) -> None:
+            self.calls += 1
+            if self.calls < 3:
+                raise OverflowError("timestamp out of range")
+
+        def close(self) -> None:
+            raise RuntimeError("cannot close")
+
+    transport = Broken()
+    queue = ExportQueue(lambda: transport, b"", delay=0.001, batch=4, timeout=1.0)
+    create(queue, "one")
+    flush(queue)
+    queue.shutdown()
+    assert transport.calls == 3
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_thread_that_has_died_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ScriptedReceiver() as receiver, exporting(receiver) as queue:
+        send = queue._send
+
+        def fail(batch: Any) -> Any:
+            monkeypatch.setattr(queue, "_send", send)
+            raise SystemExit
+
+        monkeypatch.setattr(queue, "_send", fail)
+        create(queue, "one")
+        deadline = time.monotonic() + PATIENCE
+        while queue._thread is not None:
+            assert time.monotonic() < deadline
+        create(queue, "two")
+        flush(queue)
+        queue.shutdown()
+    assert receiver.names == Counter(["one", "two"])
+
+
+def test_shutdown_retries_while_it_has_time() -> None:
+    script = deque([Action(503), Action(503)])
+    with Log() as log, ScriptedReceiver(script) as receiver, exporting(receiver) as queue:
+        create(queue, "one")
+        queue.shutdown()
+
+    assert receiver.names == Counter(["one"])
+    assert log.dropped() == 0
+
+
+def test_shutdown_logs_the_number_of_unsent_spans(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_export_queue, "SHUTDOWN_SECONDS", 0.5)
+
+    def refuse(names: list[str]) -> Action:
+        return Action(503)
+
+    with Log() as log, ScriptedReceiver(refuses=refuse) as receiver, exporting(receiver) as queue:
+        create(queue, "one", "two", "three")
+        queue.shutdown()
+
+    assert "503" in log.lines[0]
+    assert log.lines[1:] == ["Trace export stopped; 3 spans were dropped."]
+
+
+def test_slow_receiver_is_sent_each_span_about_once() -> None:
+    # It responds after three times the timeout.
+    slow = [Action(ending="silence", accepts=True) for _ in range(2)]
+    with Log() as log, ScriptedReceiver(deque(slow)) as receiver, exporting(receiver) as queue:
+        create(queue, "one")
+        flush(queue)
+        assert queue._timeout == pytest.approx(1.2)
+        queue.shutdown()
+
+    assert receiver.names["one"] == 3
+    assert "is slow" in log.lines[0]
+
+
+def test_backlog_is_sent_in_large_requests() -> None:
+    with ScriptedReceiver() as receiver, exporting(receiver, delay=60.0, batch=10**9) as queue:
+        for _ in range(200):
+            create(queue, *(["span"] * 100), text="x" * 100)
+        flush(queue)
+        queue.shutdown()
+
+    assert receiver.names == Counter({"span": 20_000})
+    assert receiver.requests <= 4
+
+
+def test_huge_values_leave_room_for_other_spans() -> None:
+    with Log() as log, ScriptedReceiver() as receiver, exporting(receiver, delay=60.0) as queue:
+        create(queue, "small", text="x")
+        create(queue, "huge", text="x" * 17_000_000)
+        create(queue, "many", **{f"text{number}": "x" * 60_000 for number in range(100)})
+        assert queue._bytes < 200_000
+        flush(queue)
+        queue.shutdown()
+
+    assert receiver.names == Counter(["small", "huge", "many"])
+    assert log.lines == []
