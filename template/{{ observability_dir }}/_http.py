@@ -94,7 +94,8 @@ class HTTPTransport:
             # The body is read so that the connection can be reused; the status is enough.
             with suppress(Exception):
                 answer = response.read(65_536)
-            if not response.isclosed() or response.will_close:
+            # After another status, bytes of a faulty response may precede the next one.
+            if response.status != 200 or not response.isclosed() or response.will_close:
                 self.close()
             return response.status, response.headers, answer
         except BaseException:

@@ -34,13 +34,8 @@ def encode_span(span: ReadableSpan) -> bytes:
     if len(encoded) <= _MAX_SPAN_BYTES:
         return encoded
     attributes = (span.attributes or {}).items()
-    return _span(span, {name: value for name, value in attributes if _is_short(value)}, ())
-
-
-def _is_short(value: Any) -> bool:
-    return isinstance(value, int | float) or (
-        isinstance(value, str) and len(value) <= _MAX_SHORT_VALUE
-    )
+    short = {name: value for name, value in attributes if len(str(value)) <= _MAX_SHORT_VALUE}
+    return _span(span, short, ())
 
 
 def _span(span: ReadableSpan, values: Mapping[str, Any], events: Iterable[Event]) -> bytes:

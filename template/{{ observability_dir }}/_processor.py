@@ -78,7 +78,7 @@ class TelemetryProcessor(SpanProcessor):
                 events = [event for event in span.events if event.name != "exception"]
                 span = copy_span(span, attributes=attributes, events=events, status=Status())
             self._sample(span)
-        elif "asgi.event.type" in attributes or span.name.endswith(_ASGI_MESSAGES):
+        elif "asgi.event.type" in attributes or str(span.name).endswith(_ASGI_MESSAGES):
             # Older instrumentations create three or four spans per request.
             self._sample(span, is_duplicate=True)
         elif not _is_call(attributes):

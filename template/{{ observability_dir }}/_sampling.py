@@ -16,6 +16,14 @@ from threading import Lock
 from typing import Final
 
 from opentelemetry.context import Context
+from opentelemetry.propagators.textmap import (
+    CarrierT,
+    Getter,
+    Setter,
+    TextMapPropagator,
+    default_getter,
+    default_setter,
+)
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
@@ -33,6 +41,9 @@ MAX_SPANS: Final = 20_000
 MAX_TRACES: Final = 20_000
 MAX_SECONDS: Final = 300.0
 _MAX_DECISIONS: Final = 4_000
+# A trusted service that claims more is not believed.
+_MAX_INCOMING_WEIGHT: Final = 1_000_000
+_MAX_HEADER: Final = 8_192
 
 
 class SnapshotSafeIdGenerator(IdGenerator):
@@ -56,13 +67,14 @@ class SnapshotSafeIdGenerator(IdGenerator):
 
 
 class ProbabilitySampler(Sampler):
-    """Sample 1 in `rate` of the traces that start here, and follow the decision of a remote parent.
+    """Sample 1 in `rate` traces by trace ID; with `trust_incoming`, follow a remote decision instead.
 
     Unsampled traces are recorded too: the tail sampler keeps those that fail, are slow or expensive.
     """
 
-    def __init__(self, rate: int) -> None:
+    def __init__(self, rate: int, *, trust_incoming: bool = False) -> None:
         self._rate = rate
+        self._trust_incoming = trust_incoming
         self._threshold = _RANDOM - round(_RANDOM / rate)
         digits = f"{self._threshold:014x}".rstrip("0") or "0"
         self._trace_state = TraceState([("ot", f"th:{digits}")]) if rate > 1 else None
@@ -79,12 +91,15 @@ class ProbabilitySampler(Sampler):
     ) -> SamplingResult:
         parent_span = get_current_span(parent_context)
         parent = parent_span.get_span_context()
-        if not parent.is_valid:
+        if not parent.is_valid or parent.is_remote and not self._trust_incoming:
             if trace_id % _RANDOM >= self._threshold:
                 return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, self._trace_state)
             return SamplingResult(Decision.RECORD_ONLY, attributes)
         if parent.trace_flags.sampled:
-            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, parent.trace_state)
+            state: TraceState | None = parent.trace_state
+            if parent.is_remote and not _is_credible(parent.trace_state):
+                state = None
+            return SamplingResult(Decision.RECORD_AND_SAMPLE, attributes, state)
         if parent.is_remote or isinstance(parent_span, NonRecordingSpan):
             return SamplingResult(Decision.DROP, None, parent.trace_state)
         return SamplingResult(Decision.RECORD_ONLY, attributes, parent.trace_state)
@@ -108,12 +123,64 @@ def _weight(value: str) -> int:
     return round(_RANDOM / (_RANDOM - int(threshold[1].ljust(14, "0"), 16))) if threshold else 1
 
 
+def _is_credible(state: TraceState) -> bool:
+    return len(state.to_header()) <= 512 and _weight(state.get("ot") or "") <= _MAX_INCOMING_WEIGHT
+
+
+class IncomingContext(TextMapPropagator):
+    """Extract trace context from headers that anyone may send.
+
+    The trace state of a request, which contains a weight, is ignored unless it is trusted.
+    """
+
+    def __init__(self, propagator: TextMapPropagator, *, trust_incoming: bool) -> None:
+        self._propagator = propagator
+        self._trust_incoming = trust_incoming
+
+    def extract(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        getter: Getter[CarrierT] = default_getter,
+    ) -> Context:
+        return self._propagator.extract(carrier, context, _Bounded(getter, self._trust_incoming))
+
+    def inject(
+        self,
+        carrier: CarrierT,
+        context: Context | None = None,
+        setter: Setter[CarrierT] = default_setter,
+    ) -> None:
+        self._propagator.inject(carrier, context, setter)
+
+    @property
+    def fields(self) -> set[str]:
+        return self._propagator.fields
+
+
+class _Bounded(Getter[CarrierT]):
+    def __init__(self, getter: Getter[CarrierT], trust_incoming: bool) -> None:
+        self._getter = getter
+        self._trust_incoming = trust_incoming
+
+    def get(self, carrier: CarrierT, key: str) -> list[str] | None:
+        values = self._getter.get(carrier, key)
+        if not values or (key == "tracestate" and not self._trust_incoming):
+            return None
+        # OpenTelemetry's parsers need quadratic time for long runs of spaces.
+        return ["".join(value.split()) for value in values if len(value) <= _MAX_HEADER]
+
+    def keys(self, carrier: CarrierT) -> list[str]:
+        return self._getter.keys(carrier)
+
+
 @dataclass(frozen=True, kw_only=True)
 class KeepPolicy:
     """Traces that are kept at any sample rate, besides those with an error."""
 
     slow_ms: float  # keep a trace that lasts longer
     cost_usd: float  # keep a trace whose LLM calls cost more in total
+    trust_incoming: bool = False  # the decision of a remote parent is followed
 
 
 @dataclass(slots=True)
@@ -154,7 +221,10 @@ class TailSampler:
             if trace is not None:
                 trace.open.add(span.context.span_id)
                 return
-            # Spans that start after their trace was decided are sampled like a trace.
+            # Spans that start after their trace was decided are sampled like a trace. A request
+            # may repeat the trace ID of an earlier one.
+            if span.parent is None or span.parent.is_remote:
+                self._decisions.pop(trace_id, None)
             self._traces[trace_id] = _Trace(span, time.monotonic(), {span.context.span_id})
             kept = self._decide_overflow()
         self._export_all(kept)
@@ -248,8 +318,10 @@ class TailSampler:
         return decision[0] if decision else head_weight(trace.first)
 
     def _follows(self, trace: _Trace) -> bool:
-        # A trace with a remote parent is here because it was sampled there. Unsampled ones are
-        # dropped even if they fail, so it represents those in any case.
+        # A trace with a trusted remote parent is here because it was sampled there. Unsampled ones
+        # are dropped even if they fail, so it represents those in any case.
+        if not self._policy.trust_incoming:
+            return False
         decision = self._decisions.get(trace.first.context.trace_id)
         if decision:
             return decision[1]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind
 
-from .._settings import is_disabled
+from .._settings import excluded_urls, is_disabled
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
 from ..spans import (
     REQUEST,
@@ -38,10 +38,12 @@ logger = logging.getLogger(__name__)
 _REQUEST: Final = "observability.request"
 
 
-def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = ("/healthz",)) -> None:
+def instrument_app(
+    app: FastAPI, *, untraced_paths: Sequence[str] = ("/healthz", "/health", "/livez", "/readyz")
+) -> None:
     """Trace every request to `app` except `untraced_paths`, and flush pending spans on shutdown.
 
-    Call it right after `app` is created, before the first request. Calls `setup_observability` if
+    OTEL_PYTHON_FASTAPI_EXCLUDED_URLS excludes further paths. Call it right after `app` is created, before the first request. Calls `setup_observability` if
     that has not been called. Never raises.
     """
     setup_observability()
@@ -50,12 +52,13 @@ def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = ("/healthz",
 
         if getattr(app.state, "is_observed", False) or is_disabled("fastapi"):
             return
+        is_excluded = _exclusion(untraced_paths)
         # FastAPI 0.142 and later traces itself; before, the contrib package traces it.
         if "telemetry" in inspect.signature(fastapi.FastAPI.__init__).parameters:
-            _trace_natively(app, frozenset(untraced_paths))
-            _observe_requests(app, lambda observed: observed)
+            _trace_natively(app, is_excluded)
+            _observe_requests(app, lambda observed: observed, is_excluded)
         else:
-            _observe_requests(app, _contrib_middleware(app, untraced_paths))
+            _observe_requests(app, _contrib_middleware(app), is_excluded)
         _trace_background_tasks()
         _flush_at_shutdown(app)
         app.state.is_observed = True
@@ -63,15 +66,31 @@ def instrument_app(app: FastAPI, *, untraced_paths: Sequence[str] = ("/healthz",
         logger.warning("Could not trace requests: %s", error)
 
 
-def _trace_natively(app: FastAPI, untraced_paths: frozenset[str]) -> None:
+def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Scope], bool]:
+    """Return a function that is true for a request whose path is excluded.
+
+    The path is the one that is routed: a client words the rest of the URL, such as the host.
+    """
+    paths, pattern = frozenset(untraced_paths), excluded_urls()
+
+    def is_excluded(scope: Scope) -> bool:
+        path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
+        return path in paths or (
+            # Searching a long path may need quadratic time.
+            pattern is not None and len(path) <= 512 and pattern.search(path) is not None
+        )
+
+    return is_excluded
+
+
+def _trace_natively(app: FastAPI, is_excluded: Callable[[Scope], bool]) -> None:
     # The dictionary that FastAPI(telemetry=...) fills. By default, each request has four or five
     # spans; without operation spans it has one.
     config: MutableMapping[str, Any] = app._telemetry  # type: ignore[assignment]
     excluded_before = config["exclude"]
 
     def exclude(scope: MutableMapping[str, Any]) -> bool:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
-        return path in untraced_paths or bool(excluded_before and excluded_before(scope))
+        return is_excluded(scope) or bool(excluded_before and excluded_before(scope))
 
     config["operation_spans"] = False
     config["exclude"] = exclude
@@ -79,7 +98,7 @@ def _trace_natively(app: FastAPI, untraced_paths: frozenset[str]) -> None:
     config["auto_configure"] = False
 
 
-def _contrib_middleware(app: Any, untraced_paths: Sequence[str]) -> Any:
+def _contrib_middleware(app: Any) -> Any:
     """Return a function that adds the contrib package's middleware to an application."""
     if getattr(app, "_is_instrumented_by_opentelemetry", False):
         return lambda observed: observed
@@ -89,20 +108,18 @@ def _contrib_middleware(app: Any, untraced_paths: Sequence[str]) -> Any:
         message = "FastAPI before 0.142 requires opentelemetry-instrumentation-fastapi; install it."
         raise ImportError(message) from None
     middleware: Any = contrib.OpenTelemetryMiddleware
-    options: dict[str, Any] = {
-        # Patterns separated by commas, searched for in the whole URL.
-        "excluded_urls": contrib.parse_excluded_urls(
-            ",".join(rf"://[^/]+{path}(\?|$)" for path in untraced_paths)
-        ),
-        "default_span_details": contrib._get_default_span_details,
-    }
+    options: dict[str, Any] = {"default_span_details": contrib._get_default_span_details}
     if "exclude_spans" in inspect.signature(middleware).parameters:
         options["exclude_spans"] = ["receive", "send"]
     app._is_instrumented_by_opentelemetry = True
     return partial(middleware, **options)
 
 
-def _observe_requests(app: FastAPI, trace_requests: Callable[[ASGIApp], ASGIApp]) -> None:
+def _observe_requests(
+    app: FastAPI,
+    trace_requests: Callable[[ASGIApp], ASGIApp],
+    is_excluded: Callable[[Scope], bool],
+) -> None:
     """Add `_observed` outside the application's own middleware, and `_recorded` inside it."""
     from starlette.middleware import Middleware
 
@@ -114,7 +131,8 @@ def _observe_requests(app: FastAPI, trace_requests: Callable[[ASGIApp], ASGIApp]
         observed = trace_requests(_observed(mounted))
 
         async def observe(scope: Scope, receive: Receive, send: Send) -> None:
-            await (mounted if _REQUEST in scope else observed)(scope, receive, send)
+            is_untraced = _REQUEST in scope or is_excluded(scope)
+            await (mounted if is_untraced else observed)(scope, receive, send)
 
         # Inside ServerErrorMiddleware, whose response ends the span.
         outermost.app = observe

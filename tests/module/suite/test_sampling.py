@@ -10,6 +10,7 @@ import pytest
 from observability import _sampling
 from observability._processor import TelemetryProcessor
 from observability._sampling import (
+    IncomingContext,
     KeepPolicy,
     ProbabilitySampler,
     SnapshotSafeIdGenerator,
@@ -97,12 +98,15 @@ class Service:
     seed: int = 1
     # Without `slow_ms`, no trace is slow, even on a machine that is.
     slow_ms: float = math.inf
+    trust_incoming: bool = False
     exporter: Exporter = field(default_factory=Exporter)
 
     def __post_init__(self) -> None:
-        policy = KeepPolicy(slow_ms=self.slow_ms, cost_usd=POLICY.cost_usd)
+        policy = KeepPolicy(
+            slow_ms=self.slow_ms, cost_usd=POLICY.cost_usd, trust_incoming=self.trust_incoming
+        )
         self.processor = TelemetryProcessor(self.exporter, policy if self.rate > 1 else None)
-        provider = create_provider(self.rate, Resource.get_empty())
+        provider = create_provider(self.rate, Resource.get_empty(), self.trust_incoming)
         provider.id_generator = SeededIdGenerator(self.seed)
         provider.add_span_processor(self.processor)
         self.tracer: Tracer = provider.get_tracer("simulation")
@@ -360,14 +364,16 @@ TRACE_PARENT = "0af7651916cd43dd8448eb211c8031{last}-b7ad6b7169203331"
         ("01", {"tracestate": "ot=th:nonsense"}, [1, 1]),
         ("01", {"tracestate": "ot=th:-1"}, [1, 1]),
         ("01", {"tracestate": "ot=th:fffffffffffffff"}, [1, 1]),
+        ("01", {"tracestate": "ot=th:ffffffffffffff"}, [1, 1]),
+        ("01", {"tracestate": "ot=th:fffffffffff"}, [1, 1]),
         ("00", {}, []),
         ("00", {"tracestate": "ot=th:8"}, []),
     ],
 )
-def test_decision_and_weight_of_a_remote_parent_are_followed(
+def test_decision_and_weight_of_a_trusted_remote_parent_are_followed(
     flags: str, state: dict[str, str], weights: list[int], last: str, rate: int
 ) -> None:
-    service = Service(rate)
+    service = Service(rate, trust_incoming=True)
     headers = {"traceparent": f"00-{TRACE_PARENT.format(last=last)}-{flags}", **state}
     remote = TraceContextTextMapPropagator().extract(headers, Context())
 
@@ -377,11 +383,62 @@ def test_decision_and_weight_of_a_remote_parent_are_followed(
 
     assert [span.weight for span in service.spans] == weights
     # A failed trace represents as many, because the remote service drops unsampled ones that fail.
-    service = Service(rate)
+    service = Service(rate, trust_incoming=True)
     request = service.tracer.start_span("request", remote)
     fail(request)
     request.end()
     assert [span.weight for span in service.spans] == weights[:1]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+@pytest.mark.parametrize("flags", ["00", "01", "ff"])
+@pytest.mark.parametrize(
+    "state", [None, "ot=th:ffffffffffffff", "ot=th:0", "vendor=1,ot=th:8", "=", "a" * 9_000]
+)
+@pytest.mark.parametrize(("last", "sampled"), [("00000000000000", False), ("ffffffffffffff", True)])
+def test_request_decides_neither_the_sampling_nor_the_weight_of_its_trace(
+    last: str, sampled: bool, state: str | None, flags: str, failed: bool
+) -> None:
+    headers = {"traceparent": f"00-0af7651916cd43dd84{last}-b7ad6b7169203331-{flags}"}
+    if state is not None:
+        headers["tracestate"] = state
+    for rate, expected in ((1, 1), (RATE, RATE if sampled and not failed else int(failed))):
+        service = Service(rate)
+        remote = TraceContextTextMapPropagator().extract(headers, Context())
+        request = service.tracer.start_span("request", remote)
+        service.child(request).end()
+        if failed:
+            fail(request)
+        carrier = propagated(request)
+        request.end()
+
+        assert [span.weight for span in service.spans] == [expected, expected] * bool(expected)
+        ours = {"tracestate": "ot=th:e6666666666666"} if sampled and rate > 1 else {}
+        assert {name: carrier[name] for name in carrier if name != "traceparent"} == ours
+        assert carrier["traceparent"].startswith("00-0af7651916cd43dd84" + last)
+
+
+def test_requests_with_one_trace_id_are_sampled_separately() -> None:
+    service = Service()
+    headers = {"traceparent": "00-0af7651916cd43dd8400000000000000-b7ad6b7169203331-01"}
+    remote = TraceContextTextMapPropagator().extract(headers, Context())
+    for name in ("ordinary", "failed", "ordinary", "failed"):
+        request = service.tracer.start_span(name, remote)
+        if name == "failed":
+            fail(request)
+        request.end()
+
+    assert [(span.name, span.weight) for span in service.spans] == [("failed", 1)] * 2
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_trace_state_of_a_request_is_extracted_only_if_it_is_trusted(trusted: bool) -> None:
+    incoming = IncomingContext(TraceContextTextMapPropagator(), trust_incoming=trusted)
+    headers = {"traceparent": f"00-{TRACE_PARENT.format(last='9c')}-01", "tracestate": "ot=th:8"}
+
+    span = trace.get_current_span(incoming.extract(headers)).get_span_context()
+
+    assert dict(span.trace_state) == ({"ot": "th:8"} if trusted else {})
 
 
 def propagated(span: Span) -> dict[str, str]:
@@ -393,7 +450,7 @@ def propagated(span: Span) -> dict[str, str]:
 
 @pytest.mark.parametrize("sampled", [True, False])
 def test_decision_is_propagated_to_the_next_service(sampled: bool) -> None:
-    first, second = Service(), Service(seed=2)
+    first, second = Service(), Service(seed=2, trust_incoming=True)
 
     root = first.root(sampled=sampled)
     call = first.child(root)
