@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 from observability import _settings
-from observability._resource import create_resource, merge_resource
 from observability._settings import Settings
+from observability._setup import create_resource, merge_resource
 from opentelemetry.sdk.resources import Resource
 
 from .programs import run
