@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ SAMPLING: Final = {
 }
 """Variables of services that sample too."""
 
+_GO: Final = (1, 26)
 _SOURCE: Final = Path(__file__).parent / "collector"
 
 
@@ -44,6 +46,10 @@ def collector_program() -> Path:
     go = shutil.which("go")
     if go is None:
         pytest.skip("Go is not installed, so there is no Collector to test")
+    done = subprocess.run([go, "env", "GOVERSION"], capture_output=True, check=True, text=True)
+    release = re.match(r"go(\d+)\.(\d+)", done.stdout)
+    if release and (int(release[1]), int(release[2])) < _GO:
+        pytest.skip(f"the Collector needs Go {_GO[0]}.{_GO[1]} or later")
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_SOURCE.iterdir())))
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copier-honeycomb"
     cache.mkdir(parents=True, exist_ok=True)
@@ -51,20 +57,8 @@ def collector_program() -> Path:
     with FileLock(f"{program}.lock"):
         if not program.exists():
             unfinished = program.with_suffix(".unfinished")
-            subprocess.run(
-                [
-                    go,
-                    "build",
-                    "-mod=readonly",
-                    "-trimpath",
-                    "-ldflags=-s -w",
-                    "-o",
-                    unfinished,
-                    ".",
-                ],
-                cwd=_SOURCE,
-                check=True,
-            )
+            flags = ["-trimpath", "-buildvcs=false", "-ldflags=-s -w"]
+            subprocess.run([go, "build", *flags, "-o", unfinished, "."], cwd=_SOURCE, check=True)
             unfinished.rename(program)
     return program
 
@@ -108,7 +102,7 @@ def record(collector_program: Path, shops: Shops, shared: Path) -> Record:
         ):
             shop.send(iter(range(requests)))
             shop.stop()
-            collector.stop()
+            collector.wait_until_forwarded()
             return list(regroup(ingest.requests))
 
     return record

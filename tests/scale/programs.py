@@ -1,10 +1,15 @@
 """The real programs with the files that `scale` writes, on free ports of 127.0.0.1."""
 
 import os
+import random
 import re
 import shlex
 import signal
+import socket
 import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +22,12 @@ from click.testing import CliRunner
 from hooks.cli import cli
 
 from ..fakes.honeycomb import INGEST_KEY
-from ..service.process import PATIENCE, Log, free_port, wait_until
+from ..service.process import PATIENCE, Log, wait_until
 from .services import Endpoints
+
+_UNSET: Final[dict[str, str | None]] = {
+    name: None for name in os.environ if name.startswith(("HONEYCOMB_", "OTEL_"))
+}
 
 
 class Program:
@@ -97,7 +106,7 @@ class Collector(Program):
     def __init__(
         self, program: Path, project: Path, honeycomb: str, *changes: dict[str, Any]
     ) -> None:
-        http, grpc, health, metrics = free_port(), free_port(), free_port(), free_port()
+        http, grpc, health, metrics = fixed_port(), fixed_port(), fixed_port(), fixed_port()
         reader = {"pull": {"exporter": {"prometheus": {"host": "127.0.0.1", "port": metrics}}}}
         self.endpoints = Endpoints(f"http://127.0.0.1:{http}", f"http://127.0.0.1:{grpc}")
         folder = project / "collector"
@@ -113,18 +122,14 @@ class Collector(Program):
             },
             "service": {"telemetry": {"metrics": {"readers": [reader]}}},
         }
-        [service] = [
-            service
-            for name, service in _read(folder / "compose.yaml")["services"].items()
-            if name == "collector"
-        ]
-        flags = [flag for flag in service["command"] if not flag.startswith("--config=")]
+        compose = yaml.safe_load((folder / "compose.yaml").read_text())
+        flags = compose["services"]["collector"]["command"]
         super().__init__(
             [
                 str(program),
                 f"--config={folder / 'collector.yaml'}",
-                *_more(folder, "--config=", addresses, *changes),
-                *flags,
+                *_overriding(folder, addresses, *changes),
+                *(flag for flag in flags if not flag.startswith("--config=")),
             ],
             health=f"http://127.0.0.1:{health}",
             metrics=metrics,
@@ -133,15 +138,24 @@ class Collector(Program):
             QUEUE_DIRECTORY=str(folder / "queue"),
         )
 
-    def wait_until_sent(self, traces: int) -> None:
+    def wait_until_forwarded(self) -> None:
+        """Wait until Honeycomb has all spans, if this Collector does not sample."""
+
+        def is_forwarded() -> bool:
+            accepted = self.metric("otelcol_receiver_accepted_spans")
+            return self.metric("otelcol_exporter_sent_spans") == accepted
+
+        wait_until(is_forwarded, "exports of the Collector")
+
+    def wait_until_sampled(self, traces: int) -> None:
         """Wait until all `traces` are decided, and Honeycomb has those that were kept."""
 
-        def is_sent() -> bool:
+        def is_sampled() -> bool:
             decided = self.metric("otelcol_processor_tail_sampling_global_count_traces_sampled")
             kept = self.metric("otelcol_processor_outgoing_items", 'processor="transform')
             return decided == traces and self.metric("otelcol_exporter_sent_spans") == kept
 
-        wait_until(is_sent, "decisions and exports of the Collector")
+        wait_until(is_sampled, "decisions and exports of the Collector")
 
 
 class Refinery(Program):
@@ -155,7 +169,7 @@ class Refinery(Program):
         *changes: dict[str, Any],
         peer: int | None = None,
     ) -> None:
-        http, grpc, peer, metrics = free_port(), free_port(), peer or free_port(), free_port()
+        http, grpc, peer, metrics = fixed_port(), fixed_port(), peer or fixed_port(), fixed_port()
         self.endpoints = Endpoints(f"http://127.0.0.1:{http}", f"http://127.0.0.1:{grpc}")
         folder = project / "refinery"
         addresses = {
@@ -172,7 +186,7 @@ class Refinery(Program):
             [
                 str(program),
                 f"--config={folder / 'refinery.yaml'}",
-                *_more(folder, "--config=", addresses, *changes),
+                *_overriding(folder, addresses, *changes),
                 f"--rules_config={folder / 'rules.yaml'}",
             ],
             health=f"{self.endpoints.http}/ready",
@@ -191,6 +205,15 @@ class Refinery(Program):
         return self.metric("trace_accepted") - self.decided
 
 
+def fixed_port() -> int:
+    """Return a port that stays free while a program restarts: no connection is given it."""
+    while True:
+        port = random.randint(10_000, 30_000)
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+
+
 def new_project(folder: Path) -> Path:
     """Return `folder` with the answers of a project in it."""
     folder.mkdir(parents=True)
@@ -206,20 +229,10 @@ def write(project: Path, *arguments: str) -> None:
     assert result.exit_code == 0, result.output
 
 
-_UNSET: Final[dict[str, str | None]] = {
-    name: None for name in os.environ if name.startswith(("HONEYCOMB_", "OTEL_"))
-}
-
-
-def _more(folder: Path, option: str, *changes: dict[str, Any]) -> list[str]:
-    """Further files of configuration, which override the first one."""
-    arguments = []
-    for change in changes:
-        path = folder / f"change-{free_port()}.yaml"
+def _overriding(folder: Path, *changes: dict[str, Any]) -> Iterator[str]:
+    """Write `changes` into files, and yield the options that let them override the first file."""
+    own = Path(tempfile.mkdtemp(dir=folder))
+    for number, change in enumerate(changes):
+        path = own / f"{number}.yaml"
         path.write_text(yaml.safe_dump(change))
-        arguments.append(f"{option}{path}")
-    return arguments
-
-
-def _read(path: Path) -> Any:
-    return yaml.safe_load(path.read_text())
+        yield f"--config={path}"

@@ -18,6 +18,7 @@ from .honeycomb import Trace
 SERVICES: Final = ("shop", "orders", "billing")
 SLOW_MS: Final = 400
 EXPENSIVE_USD: Final = 1
+USD_PER_TOKEN: Final = 3e-6
 CLIENTS: Final = 8
 
 Kind = Literal["ordinary", "error", "slow", "expensive"]
@@ -84,9 +85,6 @@ def request(number: int) -> Request:
     kinds: dict[int, Kind] = {7: "error", 37: "slow", 67: "expensive"}
     kind = kinds.get(number % 100, "ordinary")
     return Request(kind, 400_000 if kind == "expensive" else 200 + number * 7919 % 9_800)
-
-
-USD_PER_TOKEN: Final = 3e-6
 
 
 class Endpoints(NamedTuple):
@@ -177,11 +175,12 @@ class Shops:
             (project / "chain.py").write_text(
                 APPLICATION.format(package=name, seconds=1.2 * SLOW_MS / 1000)
             )
-            workshop.install(project)
 
     @contextmanager
     def serve(self, endpoints: Endpoints, **variables: str) -> Iterator[Shop]:
         """Run the services. The first exports over gRPC, the others over HTTP."""
+        # Their dependencies are the same.
+        self._workshop.install(self.projects["shop"])
         services: dict[str, Service] = {}
         with ExitStack() as stack:
             for name in reversed(SERVICES):

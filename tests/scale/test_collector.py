@@ -71,7 +71,7 @@ def test_sampling_keeps_whole_traces_with_the_right_weights(
         sampling(collector_program, tmp_path, ingest, WITHOUT_WAITING) as collector,
     ):
         replay(recorded, collector.endpoints)
-        collector.wait_until_sent(len(sent))
+        collector.wait_until_sampled(len(sent))
 
     check(sent, ingest.traces, RATE)
     assert {event.reason for event in ingest.events} == {"errors", "slow", "expensive", "rest"}
@@ -87,7 +87,7 @@ def test_sampling_multiplies_the_weights_of_services_that_sample(
         sampling(collector_program, tmp_path, ingest, WITHOUT_WAITING) as collector,
     ):
         replay(recorded, collector.endpoints)
-        collector.wait_until_sent(len(sent))
+        collector.wait_until_sampled(len(sent))
 
     check(sent, ingest.traces, RATE)
     check_total(2_000, ingest.traces, 4 * RATE)

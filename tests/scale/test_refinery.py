@@ -5,11 +5,11 @@ from typing import Any, Final
 
 from ..depth import in_depth
 from ..service.messages import export_lines, lost_spans
-from ..service.process import free_port, wait_until
+from ..service.process import wait_until
 from .conftest import POLICY, RATE, SAMPLING, Record, spans_in_a_trace
 from .estimates import check, check_total
 from .honeycomb import Ingest, Trace, decode, traces
-from .programs import Refinery, new_project, write
+from .programs import Refinery, fixed_port, new_project, write
 from .services import Shops, lost, wait_for
 from .traffic import post, post_log_and_metric, replay
 
@@ -56,7 +56,7 @@ def test_two_nodes_share_traces(
 ) -> None:
     project = new_project(tmp_path / "project")
     write(project, "refinery", "--nodes=2", *POLICY)
-    ports = (free_port(), free_port())
+    ports = (fixed_port(), fixed_port())
     # On one host instead of two, the nodes have one name and two ports.
     peers = {"PeerManagement": {"Peers": [f"http://127.0.0.1:{port}" for port in ports]}}
     with (
@@ -133,7 +133,7 @@ def test_spans_are_accepted_and_discarded_while_the_key_cannot_be_checked(
 ) -> None:
     project = new_project(tmp_path / "project")
     write(project, "refinery")
-    with Refinery(refinery_program, project, f"http://127.0.0.1:{free_port()}") as refinery:
+    with Refinery(refinery_program, project, f"http://127.0.0.1:{fixed_port()}") as refinery:
         assert post(refinery.endpoints, body=recorded[0]) == 200
         assert refinery.metric("trace_accepted") == 0
         assert refinery.metric("incoming_router_dropped") == 0
