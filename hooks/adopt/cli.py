@@ -144,5 +144,5 @@ def _wire(console: Console, root: Path, label: str, *, beside: bool) -> int:
         write(plan)
     print_plan(console, plan, is_dry_run=False)
     if find_interpreter(root, target.path.parent) and not plan.failed:
-        check_app(console, project, target)
+        check_app(console, Project(root), target.label)
     return int(plan.failed)

@@ -7,13 +7,13 @@ import click
 from rich.console import Console
 
 from ..interpreter import find_interpreter
-from .app_calls import AppCall
 from .check import check
 from .plan import Step
 from .project import Project
 from .prompts import Stopped, choose_app, is_confirmed, refuse_uncommitted_changes, write
 from .removal import plan_removal
 from .report import print_check, print_diff, print_plan, print_step
+from .served_app import find_app
 from .source import EditRefused
 from .wiring import plan_wiring
 
@@ -58,7 +58,7 @@ def main(
         else:
             target = choose_app(console, project, app, can_ask=not yes)
             if only_check:
-                return check_app(console, project, target)
+                return check_app(console, project, target.label)
             plan = plan_wiring(project, target, beside=beside, dry_run=dry_run)
         if plan.edits:
             print_diff(console, plan)
@@ -73,7 +73,7 @@ def main(
         can_check = target and find_interpreter(project.root, target.path.parent)
         if target and can_check and not plan.failed and not dry_run:
             # Does not change the exit status: the packages may not be installed yet.
-            check_app(console, project, target)
+            check_app(console, Project(project.root), target.label)
         return int(plan.failed)
     except EditRefused as refused:
         print_step(console, "Error", Step(str(refused), refused.snippet))
@@ -90,7 +90,9 @@ def run() -> None:
     copier_honeycomb(["wire", *sys.argv[1:]])
 
 
-def check_app(console: Console, project: Project, app: AppCall) -> int:
-    result = check(project, app)
-    print_check(console, result)
-    return 0 if result.span else 1
+def check_app(console: Console, project: Project, label: str) -> int:
+    """Check the application on each route, print the results, and return 1 if one failed."""
+    results = check(project, find_app(project, label, ()))
+    for each in results:
+        print_check(console, each)
+    return int(not all(each.span for each in results))

@@ -1,7 +1,7 @@
-"""Run one request through an application and print its SERVER span.
+"""Send one request to an application, with the telemetry that the service itself sets up.
 
 `check` runs this file in the project's interpreter, where only the project's packages are installed.
-It uses the public API of the observability module.
+The spans go to the receiver that the environment names. It uses the public API of the module.
 """
 
 import asyncio
@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 
 MARK = "copier-honeycomb wire "
 _REQUEST_SECONDS = 30
+_MAX_REASON = 300
 
 
 def report(**result: Any) -> NoReturn:
@@ -27,7 +28,14 @@ def fail(reason: str) -> NoReturn:
 
 
 def described(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
+    """Describe an exception in one line; a settings class names the variables that it lacks."""
+    try:
+        names = [str(each["loc"][-1]) for each in error.errors() if each["type"] == "missing"]  # type: ignore[attr-defined]
+    except Exception:  # noqa: BLE001 - another class
+        names = []
+    if names:
+        return f"{type(error).__name__}: set {', '.join(names)}, in .env or the environment"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:_MAX_REASON]
 
 
 class MessageHandler(logging.Handler):
@@ -41,22 +49,18 @@ class MessageHandler(logging.Handler):
         self.messages.append(record.getMessage())
 
 
-def import_observability(name: str) -> tuple[Any, Any]:
-    """Import the module and its `capture_spans`."""
+def import_observability(name: str) -> Any:
     try:
-        module = importlib.import_module(name)
-        testing = importlib.import_module(f"{name}.testing")
+        return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        if error.name == f"{name}.testing":
-            report(is_old=True)
         if (error.name or "").startswith("opentelemetry"):
             fail(
-                f"OpenTelemetry is not installed ({error}). Install the packages, then check again"
+                f"OpenTelemetry is not installed ({error}). Install the packages, then run"
+                " `copier-honeycomb wire --check`"
             )
         fail(f"{name} cannot be imported ({described(error)})")
     except Exception as error:  # noqa: BLE001 - reported
         fail(f"{name} cannot be imported ({described(error)})")
-    return module, testing.capture_spans
 
 
 def record_calls(module: Any) -> list[Any]:
@@ -74,16 +78,18 @@ def record_calls(module: Any) -> list[Any]:
 
 
 def import_app(module: str, attribute: str) -> Any:
-    """Import the application, or call its factory."""
+    """Import the application, or call its factory or Modal function."""
     try:
         app = getattr(importlib.import_module(module), attribute)
     except BaseException as error:  # noqa: BLE001 - reported; it may call sys.exit
         fail(f"{module} cannot be imported ({described(error)})")
     is_app = callable(getattr(app, "build_middleware_stack", None)) or hasattr(app, "app")
-    if is_app or not callable(app):
-        return app
     try:
-        return app()
+        if is_app:
+            return app
+        if callable(getattr(app, "local", None)):  # a function of Modal
+            return app.local()
+        return app() if callable(app) else app
     except Exception as error:  # noqa: BLE001 - reported
         fail(f"{module}.{attribute} cannot be called without arguments ({described(error)})")
 
@@ -105,29 +111,25 @@ async def send_request(app: Any, path: str) -> None:
     await asyncio.wait_for(app(scope, receive, send), _REQUEST_SECONDS)
 
 
-def main(root: str, module: str, attribute: str, observability: str) -> None:
-    sys.path.insert(0, root)
+def main(paths: str, module: str, attribute: str, observability: str) -> None:
+    sys.path[:0] = json.loads(paths)
     handler = MessageHandler()
     logging.getLogger(observability).addHandler(handler)
-    package, capture_spans = import_observability(observability)
+    package = import_observability(observability)
     traced_apps = record_calls(package)
     app = import_app(module, attribute)
     inner = app
     while not hasattr(inner, "openapi_url") and hasattr(inner, "app"):
         inner = inner.app
     path = getattr(inner, "openapi_url", None) or "/"
-    with capture_spans() as spans:
-        try:
-            asyncio.run(send_request(app, path))
-        except Exception as error:  # noqa: BLE001 - reported
-            handler.messages.append(f"the request failed ({described(error)})")
-    reason = "; ".join(handler.messages[:2])
+    try:
+        asyncio.run(send_request(app, path))
+    except Exception as error:  # noqa: BLE001 - reported
+        handler.messages.append(f"the request failed ({described(error)})")
+    package.flush()
     if not any(each is inner for each in traced_apps):
-        fail(reason or "instrument_app was not called on this application")
-    for span in spans:
-        if span.kind.name == "SERVER":
-            report(span=span.name, attributes={k: str(v) for k, v in span.attributes.items()})
-    fail(reason or f"the request to {path} created no SERVER span")
+        fail("; ".join(handler.messages[:2]) or "instrument_app was not called on this application")
+    report(path=path, reason="; ".join(handler.messages[:2]))
 
 
 if __name__ == "__main__":

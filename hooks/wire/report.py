@@ -41,9 +41,11 @@ def print_plan(console: Console, plan: Plan, *, is_dry_run: bool) -> None:
 
 def print_check(console: Console, check: Check) -> None:
     if not check.span:
-        print_line(console, "Check failed", f"{check.app}: {check.failure}.")
+        where = f" with the files of {check.route}" if check.route else ""
+        print_line(console, "Check failed", f"{check.app}{where}: {check.failure}.")
         return
-    print_line(console, "Checked", f"one request created the span {check.span}")
+    where = f" with the files of {check.route}" if check.route else ""
+    print_line(console, "Checked", f"one request{where} sent the span {check.span}")
     for name, value in check.attributes.items():
         console.print(Text(f"    {name} = {value}"))
 

@@ -1,32 +1,33 @@
 """`wire --check`: a request to a wired application creates a SERVER span."""
 
-import json
 import tomllib
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import copier
 import pytest
 
+from hooks.traces.receiver import Receiver
 from hooks.wire import probe
 from hooks.wire.app_calls import AppCall
-from hooks.wire.check import REQUIRED_RELEASE, probe_arguments
+from hooks.wire.check import laid_out, probe_environment
 from hooks.wire.modal_functions import served_apps
-from hooks.wire.probe import MARK
 from hooks.wire.project import Project
+from hooks.wire.routes.find import find_routes
 from hooks.wire.served_app import find_app
 
 from ..conftest import TEMPLATE
 from ..environments import Environment
 from .conftest import Make, app_option, wire, write
-from .repositories import DEPENDENCIES, LAYOUTS, MODAL, PLAIN, SERVERS, Repository, server
+from .repositories import DEPENDENCIES, LAYOUTS, MODAL, PLAIN, ROUTES, SERVERS, Repository, server
 
-NEWER_SYNTAX = "newer syntax"
-# Python 3.11 does not parse the first exception, and the package of the second is not installed.
+# Python 3.11 does not parse it; a package is not installed; the module is left to the user.
+NOT_RUNNABLE = ("newer syntax", "module with the name of a package", "ignored by Docker")
 RUNNABLE = [
     each
-    for each in [*SERVERS, *LAYOUTS, *DEPENDENCIES[-1:], *MODAL[:1]]
-    if each.served and each.name not in (NEWER_SYNTAX, "module with the name of a package")
+    for each in [*SERVERS, *LAYOUTS, *DEPENDENCIES[-1:], *MODAL[:1], *ROUTES]
+    if each.served and each.name not in NOT_RUNNABLE
 ]
 # A factory, a relative import, and a folder that is not the root.
 CHECKED = ("factory", "nested relative", "flat backend")
@@ -39,9 +40,9 @@ sys.modules.update(dict.fromkeys(["anthropic", "openai"]))
 import fastapi, opentelemetry.sdk.trace.export, sqlalchemy
 probe = compile(open(sys.argv[1]).read(), "probe", "exec")
 for line in sys.argv[2:]:
-    folder, *arguments = line.split("\\n")
-    print(f"folder {folder}", flush=True)
+    name, folder, *arguments = line.split("\\n")
     if os.fork() == 0:
+        os.environ["OTEL_SERVICE_NAME"] = name
         os.chdir(folder)
         sys.argv[1:] = arguments
         exec(probe, {"__name__": "__main__"})
@@ -58,32 +59,33 @@ def find(folder: Path, repository: Repository) -> tuple[Project, AppCall]:
 def test_request_to_every_wired_application_creates_one_server_span(
     make: Make, newest: Environment
 ) -> None:
-    names, lines = {}, []
-    for repository in RUNNABLE:
-        folder = make(repository)
-        assert wire(folder, "--yes", *app_option(repository)) == 0
-        names[str(folder)] = repository.name
-        lines.append("\n".join([str(folder), *probe_arguments(*find(folder, repository))]))
+    with ExitStack() as running:
+        lines = []
+        for repository in RUNNABLE:
+            folder = make(repository)
+            assert wire(folder, "--yes", *app_option(repository)) == 0
+            project, app = find(folder, repository)
+            [route, *_] = [*(each for each in find_routes(project)[0] if each.app == app), None]
+            work, arguments = running.enter_context(laid_out(project, app, route))
+            lines.append("\n".join([repository.name, str(work), *arguments]))
+        receiver = running.enter_context(Receiver())
 
-    variables = {"OTEL_TRACES_EXPORTER": "none"}
-    output = newest.run(
-        Path.cwd(), "-c", FORKING, probe.__file__, *lines, variables=variables
-    ).stdout
+        output = newest.run(
+            Path.cwd(),
+            *("-c", FORKING, probe.__file__, *lines),
+            variables=probe_environment(receiver.endpoint),
+        ).stdout
 
-    results = {}
-    for line in output.splitlines():
-        if line.startswith("folder "):
-            name = names[line.removeprefix("folder ")]
-        elif line.startswith(MARK):
-            results[name] = json.loads(line.removeprefix(MARK))
+    spans = {str(span.resource["service.name"]): span for span in receiver.spans}
+    assert len(receiver.spans) == len(spans)
     attributes = {
         "http.request.method": "GET",
         "http.route": "/openapi.json",
-        "http.response.status_code": "200",
+        "http.response.status_code": 200,
     }
-    assert results == {
-        name: {"span": "GET /openapi.json", "attributes": attributes} for name in names.values()
-    }, output
+    found = {name: (span.name, span.kind, span.attributes) for name, span in spans.items()}
+    expected = ("GET /openapi.json", "server", attributes)
+    assert found == {each.name: expected for each in RUNNABLE}, output
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,7 @@ def test_check_prints_the_server_span_with_the_oldest_and_newest_packages(
 
     assert wire(folder, "--yes", *app_option(repository)) == 0
     output = capsys.readouterr().out
-    assert "Checked: one request created the span GET /openapi.json\n" in output
+    assert "Checked: one request sent the span GET /openapi.json\n" in output
     assert "    http.response.status_code = 200\n" in output
 
     (folder / ".venv").unlink()
@@ -131,50 +133,85 @@ def test_check_prints_the_reason_if_there_is_no_span(
     assert "No module named 'missing_package'" in capsys.readouterr().out
 
 
-def test_check_exports_nothing_and_keeps_every_trace_even_if_the_application_loads_settings(
+def test_check_keeps_every_trace_and_sends_it_nowhere_else_whatever_the_application_loads(
     make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = (
         "import os\n\nos.environ.setdefault('HONEYCOMB_SAMPLE_RATE', '1000')\n"
         "os.environ.setdefault('OTEL_TRACES_EXPORTER', 'console')\n"
-        "os.environ['HONEYCOMB_ENABLED'] = 'false'\n"
+        "os.environ.setdefault('HONEYCOMB_ENABLED', 'false')\n"
     )
     folder = make(Repository("settings", server(settings + PLAIN)))
     (folder / ".venv").symlink_to(newest.folder)
 
     assert wire(folder, "--yes") == 0
-    assert "created the span GET /openapi.json" in capsys.readouterr().out
+    assert "sent the span GET /openapi.json" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("release", "layout"), [("0.1.0", "new"), ("0.2.0", "existing"), ("0.3.0", "existing")]
-)
-def test_check_of_an_older_module_names_the_required_release(
-    release: str,
-    layout: str,
-    tmp_path: Path,
-    newest: Environment,
-    capsys: pytest.CaptureFixture[str],
+def test_check_runs_the_settings_of_the_service(
+    make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = "import os\n\nos.environ['HONEYCOMB_ENABLED'] = 'false'\n"
+    folder = make(Repository("settings", server(settings + PLAIN)))
+    (folder / ".venv").symlink_to(newest.folder)
+
+    wire(folder, "--yes")
+    assert "no SERVER span arrived for the request to /openapi.json" in capsys.readouterr().out
+
+
+def test_check_names_the_variables_that_the_settings_lack(
+    make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = (
+        "from pydantic import BaseModel\n\n\nclass Settings(BaseModel):\n    database_url: str\n"
+        "    secret: str\n\n\nSettings.model_validate({})\n\n"
+    )
+    folder = make(Repository("settings", server(settings + PLAIN)))
+    (folder / ".venv").symlink_to(newest.folder)
+
+    wire(folder, "--yes")
+    assert (
+        "Check failed: acme.main:app: acme.main cannot be imported (ValidationError: set database_url,"
+        " secret, in .env or the environment).\n"
+    ) in capsys.readouterr().out
+
+
+def test_check_with_the_files_of_the_image_finds_a_file_that_is_missing(
+    make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dockerfile = (
+        "FROM python:3.12\nWORKDIR /app\nCOPY acme/main.py acme/\nCMD uvicorn acme.main:app\n"
+    )
+    files = server("from acme.prices import RATE\n" + PLAIN, {"acme/prices.py": "RATE = 1\n"})
+    folder = make(Repository("image", {**files, "Dockerfile": dockerfile}))
+    (folder / ".venv").symlink_to(newest.folder)
+
+    wire(folder, "--yes")
+    assert (
+        "Check failed: acme.main:app with the files of Dockerfile:5: acme.main cannot be imported"
+        " (ModuleNotFoundError: No module named 'acme.prices')"
+    ) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("release", ["0.2.0", "0.3.0"])
+def test_check_supports_the_module_of_every_release(
+    release: str, tmp_path: Path, newest: Environment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "shop"
-    write(SERVERS[0] if layout == "existing" else Repository("new", {}), folder)
+    write(SERVERS[0], folder)
     commits = tomllib.loads((TEMPLATE / "releases.toml").read_text())
     copier.run_copy(
         str(TEMPLATE),
         folder,
-        data={"layout": layout, "project_name": "acme", "package_name": "acme"},
+        data={"layout": "existing", "project_name": "acme", "package_dir": "acme"},
         defaults=True,
         quiet=True,
         vcs_ref=commits[release],
     )
     (folder / ".venv").symlink_to(newest.folder)
 
-    assert wire(folder, "--check") == 1
-    assert capsys.readouterr().out == (
-        f"Check failed: {'acme.main' if layout == 'existing' else 'acme.api.server'}:app: --check"
-        f" requires acme.observability.testing, which release {REQUIRED_RELEASE} of the template"
-        " added; run `copier update` first.\n"
-    )
+    assert wire(folder, "--yes") == 0
+    assert "sent the span GET /openapi.json" in capsys.readouterr().out
 
 
 TESTS = """\

@@ -18,6 +18,7 @@ __all__ = [
     "MODAL",
     "PLAIN",
     "REFUSED",
+    "ROUTES",
     "SERVERS",
     "Repository",
     "server",
