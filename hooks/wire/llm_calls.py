@@ -75,6 +75,18 @@ def sdks(project: Project, packages: frozenset[str]) -> frozenset[str]:
     return frozenset(name for sdk in used for name in (sdk.name, *sdk.includes))
 
 
+def sdk_summary(used: frozenset[str]) -> str:
+    """Return how the calls of each SDK that is `used` are traced, in one line."""
+    found = []
+    for sdk in LLM_SDKS:
+        if sdk.name in used and sdk.is_covered:
+            package = (sdk.instrumentation or "").partition(">")[0]
+            found.append(f"{sdk.name} is traced by {'itself' if sdk.traced_since else package}")
+        elif sdk.name in used:
+            found.append(f"{sdk.name} is not traced (use llm_call)")
+    return ", ".join(found)
+
+
 def sdk_notes(used: frozenset[str]) -> Iterator[str]:
     """Yield what the user has to know about the SDKs `used`."""
     for sdk in LLM_SDKS:

@@ -41,6 +41,8 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     todo: list[Step] = field(default_factory=list)
     """Steps that the user has to complete."""
+    sdks: str = ""
+    """How the calls of each LLM SDK are traced."""
     examples: list[Step] = field(default_factory=list)
     """LLM calls of the service, with optional snippets."""
     routes: list[str] = field(default_factory=list)

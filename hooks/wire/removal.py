@@ -9,7 +9,6 @@ from pathlib import Path
 from .app_calls import AppCall
 from .dependency_edits import without_packages
 from .dependency_file import DependencyFile
-from .llm_calls import sdks
 from .modal_edits import unwire_modal
 from .modal_functions import served_apps
 from .plan import Plan
@@ -19,7 +18,7 @@ from .routes.find import find_routes
 from .served_app import find_app
 from .server import FUNCTION, imported_module, unwire_server
 from .source import EditRefused
-from .wiring import dependency_files_of, module_name
+from .wiring import dependency_files_of, module_name, used_sdks
 
 
 def plan_removal(project: Project, wanted: str | None) -> Plan:
@@ -36,7 +35,7 @@ def plan_removal(project: Project, wanted: str | None) -> Plan:
         return plan
     routes = [route for route in find_routes(project)[0] if route.app == app]
     files = dependency_files_of(project, app, routes)
-    used = sdks(project, frozenset().union(*(file.names for file in files)))
+    used = used_sdks(project, files)
     for file in files:
         if file.kind != "inline":
             plan.attempt(

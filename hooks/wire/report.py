@@ -31,6 +31,8 @@ def print_plan(console: Console, plan: Plan, *, is_dry_run: bool) -> None:
         print_line(console, "Note", each)
     for step in plan.todo:
         print_step(console, "To do", step)
+    if plan.sdks:
+        print_line(console, "SDKs", plan.sdks)
     for text in plan.routes:
         print_line(console, "Route", text)
     for step in plan.examples:

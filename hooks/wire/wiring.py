@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Sequence
 from functools import partial
 
+from ..llm_sdks import LLM_SDKS
 from .app_calls import AppCall
 from .dependency_edits import install_commands, with_packages
 from .dependency_file import (
@@ -11,11 +12,12 @@ from .dependency_file import (
     DependencyFile,
     allows_old_python,
     find_dependency_file,
+    locked_names,
     newest_version,
 )
 from .existing_telemetry import existing_telemetry
 from .imports import module_for
-from .llm_calls import sdk_calls, sdk_notes, sdks
+from .llm_calls import sdk_calls, sdk_notes, sdk_summary, sdks
 from .modal_edits import EXAMPLE, secret_argument, wire_modal
 from .modal_functions import legacy_file, modal_functions, serves
 from .modal_image import Requirements
@@ -63,7 +65,7 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
         return plan
     if not plan.attempt(lambda: _wire_server(plan, app, module)):
         plan.failed = True
-    used = sdks(project, frozenset().union(*(file.names for file in files)))
+    used = used_sdks(project, files)
     commands: list[str] = []
     for file in [each for each in files if each.kind != "inline"]:
         plan.attempt(partial(_wire_dependencies, plan, file, used, commands))
@@ -83,8 +85,17 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
     if not routes:
         plan.notes.append(unshipped(project, app.label, unknown))
     plan.notes += sdk_notes(used)
+    plan.sdks = sdk_summary(used)
     plan.examples = _examples(project if dry_run else plan.project, used)
     return plan
+
+
+def used_sdks(project: Project, files: Sequence[DependencyFile]) -> frozenset[str]:
+    """Return the LLM SDKs that the repository imports, declares or, through another package, locks."""
+    declared = frozenset[str]().union(*(file.names for file in files))
+    locked = frozenset[str]().union(*(locked_names(project, file) for file in files))
+    traced = {name for sdk in LLM_SDKS if sdk.is_covered for name in sdk.all_packages}
+    return sdks(project, declared | locked & traced)
 
 
 def module_name(project: Project, app: AppCall, routes: Sequence[Route]) -> str:
