@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -143,7 +144,7 @@ def _span(span: trace_pb2.Span, *, resource: Attributes, scope: str) -> Span:
         span_id=span.span_id.hex(),
         parent_id=span.parent_span_id.hex() or None,
         start=span.start_time_unix_nano,
-        end=span.end_time_unix_nano,
+        end=max(span.end_time_unix_nano, span.start_time_unix_nano),
         status=_STATUS_CODES[span.status.code] if span.status.code < 3 else "unset",
         status_message=span.status.message,
         attributes=_attributes(span.attributes),
@@ -182,7 +183,7 @@ def _attributes(pairs: Iterable[KeyValue]) -> Attributes:
 
 
 def _value(value: AnyValue) -> AttributeValue:
-    """Convert `value` to Python. Bytes become hexadecimal text, and a map becomes JSON."""
+    """Convert `value` to Python. Bytes become hexadecimal, a map JSON, and NaN and infinity text."""
     match value.WhichOneof("value"):
         case "string_value":
             return value.string_value
@@ -191,7 +192,9 @@ def _value(value: AnyValue) -> AttributeValue:
         case "int_value":
             return value.int_value
         case "double_value":
-            return value.double_value
+            # JSON has no infinity and no NaN.
+            number = value.double_value
+            return number if math.isfinite(number) else str(number)
         case "array_value":
             return [_value(item) for item in value.array_value.values]
         case "bytes_value":

@@ -1,15 +1,24 @@
 """Drawings of traces, character by character."""
 
 import io
+import json
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
+from rich.cells import cell_len
 from rich.console import Console
 
+from hooks.traces.as_json import trace_json
+from hooks.traces.assembly import Trace
 from hooks.traces.otlp import LogRecord, logs_in, spans_in
+from hooks.traces.output import TreeOutput
+from hooks.traces.span_tree import span_nodes
 from hooks.traces.trace_tree import trace_tree
 
-from .exports import Attributes, log, logs_request, span, traces_request
+from .exports import TRACE, Attributes, log, logs_request, span, traces_request
 
 LLM: Attributes = {
     "llm.model": "claude-sonnet-4-6",
@@ -174,3 +183,45 @@ def test_narrow_terminal_cuts_names_and_leaves_out_bars() -> None:
 
     assert drawn(root, call, width=40).splitlines()[1] == "POST /api/sessi…  25.0 ms"
     assert max(len(row) for row in drawn(root, call, width=40).splitlines()) <= 40
+
+
+@st.composite
+def any_spans(draw: st.DrawFn) -> list[Span]:
+    """Spans with any names, times, attributes and parents, which may be missing or in a circle."""
+    count = draw(st.integers(1, 12))
+    ids = [bytes([number + 1]) * 8 for number in range(count + 2)]
+    times = st.integers(0, 2**64 - 1)
+    values = st.one_of(st.text(), st.floats(), st.booleans(), st.integers(-(2**63), 2**63 - 1))
+    spans = []
+    for number in range(count):
+        attributes = draw(st.dictionaries(st.sampled_from([*LLM, "other", ""]), values))
+        each = span(draw(st.text()), error=draw(st.none() | st.text()), attributes=attributes)
+        each.span_id = ids[number]
+        each.parent_span_id = draw(st.sampled_from([b"", *ids]))
+        each.start_time_unix_nano = draw(times)
+        each.end_time_unix_nano = draw(times)
+        each.kind = draw(st.sampled_from([0, 1, 2, 3]))  # type: ignore[assignment]
+        spans.append(each)
+    return spans
+
+
+@given(any_spans(), st.integers(40, 120))
+@settings(max_examples=200, deadline=None)
+def test_any_trace_can_be_drawn_and_is_valid_json(spans: list[Span], width: int) -> None:
+    def reject(constant: str) -> None:
+        raise AssertionError(constant)
+
+    trace = Trace(TRACE, {each.span_id: each for each in spans_in(traces_request(*spans))})
+    content = json.loads(json.dumps(trace_json(trace)), parse_constant=reject)
+    assert len(content["spans"]) == len(spans)
+    assert min(each["duration_ms"] for each in content["spans"]) >= 0
+    nodes = list(span_nodes([*trace.spans.values()]))
+    assert sorted(each.span_id for node in nodes for each in node.spans) == sorted(trace.spans)
+
+    rows = drawn(*spans, width=width, attributes=["*"]).splitlines()
+    assert max(map(cell_len, rows)) <= width
+    assert f"{len(spans)} span" in rows[-1]
+    output = io.StringIO()
+    with redirect_stdout(output):
+        TreeOutput().show(trace)
+    assert TRACE in output.getvalue()
