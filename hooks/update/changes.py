@@ -16,8 +16,12 @@ class Change:
 
     before: bytes | None
     after: bytes | None
-    is_executable: bool | None = None
-    """None if the update does not change it."""
+    was_executable: bool = False
+    is_executable: bool = False
+
+    @property
+    def reverse(self) -> "Change":
+        return Change(self.after, self.before, self.is_executable, self.was_executable)
 
 
 @dataclass(frozen=True)
@@ -83,10 +87,10 @@ def find_changes(
         old, new = files.get(path), after.get(path)
         if new is not None and old is not None and has_crlf(old):
             new = new.replace(b"\n", b"\r\n")
-        mode = path in updated.executable
-        is_same_mode = new is None or mode == (path in executable)
-        if old != new or not is_same_mode:
-            changes.files[path] = Change(old, new, None if is_same_mode else mode)
+        is_executable = new is not None and path in updated.executable
+        change = Change(old, new, path in executable, is_executable)
+        if old != new or change.was_executable != change.is_executable:
+            changes.files[path] = change
     for path in updated.unmerged & changes.files.keys():
         versions = (updated.base.get(path), updated.new.get(path))
         if has_crlf(files[path]):

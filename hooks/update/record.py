@@ -27,7 +27,7 @@ class Record:
         self.folder.mkdir(parents=True)
         listed = {}
         for number, (path, change) in enumerate(files.items()):
-            listed[path] = {"number": number, "is_executable": change.is_executable}
+            listed[path] = [number, change.was_executable, change.is_executable]
             for name, content in (("before", change.before), ("after", change.after)):
                 if content is not None:
                     (self.folder / f"{number}.{name}").write_bytes(content)
@@ -44,20 +44,14 @@ class Record:
             ) from None
         files = {
             path: Change(
-                self._read(f"{known['number']}.before"),
-                self._read(f"{known['number']}.after"),
-                known["is_executable"],
+                _read(self.folder / f"{n}.before"), _read(self.folder / f"{n}.after"), *modes
             )
-            for path, known in facts["files"].items()
+            for path, (n, *modes) in facts["files"].items()
         }
         return facts["head"], facts["release"], files
 
     def delete(self) -> None:
         shutil.rmtree(self.folder)
-
-    def _read(self, name: str) -> bytes | None:
-        path = self.folder / name
-        return path.read_bytes() if path.exists() else None
 
 
 def record_of(git: Git) -> Record:
@@ -80,7 +74,7 @@ def apply(repository: Repository, changes: Changes, release: str) -> None:
         _write(repository.root, changes.files)
         _mark_conflicts(repository, changes)
     except (OSError, GitError, KeyboardInterrupt) as error:
-        _write(repository.root, _reversed(changes.files))
+        _write(repository.root, {path: each.reverse for path, each in changes.files.items()})
         record.delete()
         if isinstance(error, KeyboardInterrupt):
             raise
@@ -103,7 +97,7 @@ def undo(git: Git, *, pretend: bool = False) -> tuple[str, list[str]]:
     edited = []
     for path, change in files.items():
         now = _read(git.folder / path)
-        is_changed = now != change.before or change.is_executable is not None
+        is_changed = now != change.before or change.was_executable != change.is_executable
         if now == change.after:
             then: bytes | None = change.before
         elif now == change.before:
@@ -113,8 +107,7 @@ def undo(git: Git, *, pretend: bool = False) -> tuple[str, list[str]]:
             if not is_merged:
                 edited.append(path)
         if is_changed:
-            executable = change.is_executable
-            reverted[path] = Change(now, then, None if executable is None else not executable)
+            reverted[path] = Change(now, then, change.is_executable, change.was_executable)
     if edited:
         raise UpdateRefused(
             "You edited lines that the update changed. Save your edits elsewhere, restore these files,"
@@ -170,17 +163,6 @@ def _restoring(paths: list[str], files: Mapping[str, Change]) -> str:
     return ", and ".join(steps)
 
 
-def _reversed(files: Mapping[str, Change]) -> dict[str, Change]:
-    return {
-        path: Change(
-            change.after,
-            change.before,
-            None if change.is_executable is None else not change.is_executable,
-        )
-        for path, change in files.items()
-    }
-
-
 def _write(root: Path, files: Mapping[str, Change]) -> None:
     """Give each file the content after the change. Folders that become empty are deleted."""
     for path, change in files.items():
@@ -198,7 +180,7 @@ def _write(root: Path, files: Mapping[str, Change]) -> None:
         if _read(place) != change.after:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(change.after)
-        if change.is_executable is not None:
+        if change.was_executable != change.is_executable:
             mode = place.stat().st_mode
             readable = (mode & 0o444) >> 2
             place.chmod(mode | readable if change.is_executable else mode & ~0o111)

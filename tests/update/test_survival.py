@@ -76,8 +76,6 @@ def test_command_without_edits_equals_a_fresh_copy(
     assert done.code == 0, done.err
     after = contents(mine.folder)
     assert {name: after[name] for name in mine.fresh} == mine.fresh
-    started_once = {name: before[name] for name in before.keys() - mine.base.keys()}
-    assert {name: text for name, text in after.items() if name not in mine.fresh} == started_once
-    # Folders of which each file was dropped are gone.
+    assert after == expected_of_command(before, mine.base, mine.fresh)
     folders = [place for place in mine.folder.rglob("*") if place.is_dir()]
     assert [each for each in folders if ".git" not in each.parts and not any(each.iterdir())] == []
