@@ -117,6 +117,17 @@ def test_nodes_of_refinery_call_each_other_by_host_name(run: Run, project: Path)
     assert all(f"--to {name}:8080" in services["https"]["command"] for name in nodes)
 
 
+def test_tested_collector_is_the_one_in_the_compose_file(run: Run, project: Path) -> None:
+    run("collector")
+
+    image = read(project / "collector/compose.yaml")["services"]["collector"]["image"]
+    name, _, version = image.partition(":")
+    assert name == "otel/opentelemetry-collector-contrib"
+    modules = (Path(__file__).parent / "collector/go.mod").read_text()
+    assert f"/otelcol v{version}\n" in modules
+    assert f"/tailsamplingprocessor v{version}\n" in modules
+
+
 def test_key_is_not_written(run: Run, project: Path) -> None:
     run("refinery", HONEYCOMB_API_KEY="c4n4ry")
     run("collector", HONEYCOMB_API_KEY="c4n4ry")
