@@ -44,7 +44,7 @@ class Variant:
 
     name: str
     serve: str = SERVE
-    """How `serve` imports the application."""
+    """The import of the application in `serve`."""
     variables: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 

@@ -35,7 +35,7 @@ from hooks.release import ROOT, releases, tag_releases
 BASELINE: Final = "0.3.0"
 LAYOUTS: Final = ("new", "existing")
 LIMITS: Final = {"copy": 0.7, "update": 0.6}
-"""Of the release's CPU time."""
+"""Shares of the release's CPU time."""
 GUARDED_LIMIT: Final = 1.3
 """CPU time of `copier-honeycomb update`, relative to `copier update`."""
 COPIER: Final = ("-m", "copier")

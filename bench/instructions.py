@@ -63,7 +63,7 @@ class Counted:
     start_up: int
     """Importing and setting up telemetry, creating the application."""
     first_trace: int
-    """As `start_up`, and one request until its spans are received, deferred imports included."""
+    """`start_up` and one request, until its spans are received, deferred imports included."""
     request: float
     """One of many requests, until all of their spans are received."""
     events: float

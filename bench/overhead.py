@@ -56,7 +56,7 @@ class Measured:
     p50: float
     p99: float
     events: float
-    """As Honeycomb bills them: spans, their events and their links."""
+    """Events that Honeycomb bills: spans, their events and their links."""
     wire_bytes: float
     """Everything that the receiver reads from TCP: headers, framing, body."""
     unpacked_bytes: float

@@ -18,7 +18,7 @@ from hooks.traces.receiver import Receiver
 
 
 class Counts:
-    """What was received since the last call of `reset`."""
+    """Counts since the last call of `reset`."""
 
     def __init__(self) -> None:
         self._lock = Lock()

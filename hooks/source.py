@@ -31,7 +31,7 @@ def clone_url(source: str) -> str:
 
 
 def is_folder(source: str) -> bool:
-    """Whether `source` is a path, rather than a URL or an SSH address."""
+    """Return true if `source` is a path, rather than a URL or an SSH address."""
     if _WINDOWS_DRIVE.match(source):
         return True
     return "://" not in source and not source.startswith(tuple(_ALIASES)) and not _SCP.match(source)

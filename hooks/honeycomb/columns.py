@@ -67,13 +67,13 @@ class Attribute:
 
     name: str
     type: str
-    """As telemetry.yaml names it: string, int, double or boolean."""
+    """The name in telemetry.yaml: string, int, double or boolean."""
     brief: str
     examples: tuple[Any, ...]
 
     @property
     def column_type(self) -> str:
-        """As Honeycomb names it."""
+        """The name in Honeycomb."""
         return _TYPES.get(self.type, "string")
 
     def problems(self) -> Iterable[str]:

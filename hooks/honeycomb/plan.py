@@ -34,7 +34,7 @@ class Step:
     kept: tuple[Difference, ...] = ()
     """Changes made in Honeycomb that stay."""
     conflicts: tuple[Difference, ...] = ()
-    """Those of `kept` that the file changes too."""
+    """Fields of `kept` that the file changes too."""
     note: str = ""
     """The type of a column that is created; otherwise a remark."""
     wanted: Definition | None = field(default=None, repr=False)

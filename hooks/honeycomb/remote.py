@@ -19,7 +19,7 @@ class RemoteObject:
     kind: Kind
     id: str
     body: Mapping[str, Any]
-    """As the API returns it, with queries in place of their ids, and names in place of ids of SLOs."""
+    """The API's object, with queries in place of their ids, and names in place of ids of SLOs."""
     tag: str | None
     """Value of our tag; None for an object that was created by hand, and for a derived column."""
 

@@ -36,11 +36,11 @@ class Filter:
     """The traces to show; without a condition, all."""
 
     errors: bool = False
-    """Those with an error."""
+    """Only traces with an error."""
     slow: float | None = None
-    """Those that last at least so many seconds."""
+    """Only traces that last at least so many seconds."""
     name: str | None = None
-    """Those with a span whose name contains this, in any case; `*` matches any text."""
+    """Only traces with a span whose name contains this, in any case; `*` matches any text."""
 
     def matches(self, trace: Trace) -> bool:
         if self.errors and not trace.has_error:

@@ -49,7 +49,7 @@ class Changes:
 
 
 def has_crlf(content: bytes) -> bool:
-    """Whether every line ends in CRLF, so that the file can be merged with LF and converted back."""
+    """True if every line ends in CRLF, so that the file can be merged with LF and converted back."""
     return b"\r\n" in content and content.count(b"\r\n") == content.count(b"\n")
 
 

@@ -52,7 +52,7 @@ class Result:
 
     @property
     def needs_lock(self) -> bool:
-        """Whether dependencies in pyproject.toml changed, or cannot be compared, and a lock exists."""
+        """True if a lock exists, and dependencies in pyproject.toml changed or cannot be compared."""
         change = self.changes.files.get("pyproject.toml")
         has_lock = any((folder / "uv.lock").exists() for folder in (self.root, *self.root.parents))
         if change is None or not has_lock:

@@ -18,7 +18,7 @@ class Template:
 
     repository: Path
     address: str
-    """As it is recorded in the project, without credentials."""
+    """The recorded address, without credentials."""
     folder: Path = field(default_factory=Path.cwd)
     """The folder that a relative address refers to."""
     aliases: Mapping[str, Path] = field(default_factory=dict)

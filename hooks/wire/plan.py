@@ -42,7 +42,7 @@ class Plan:
     todo: list[Step] = field(default_factory=list)
     """Steps that the user has to complete."""
     sdks: str = ""
-    """How the calls of each LLM SDK are traced."""
+    """A line for each LLM SDK: the source of its spans."""
     examples: list[Step] = field(default_factory=list)
     """LLM calls of the service, with optional snippets."""
     routes: list[str] = field(default_factory=list)

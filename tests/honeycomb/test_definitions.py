@@ -47,7 +47,7 @@ def objects(project: Path, kind: str) -> dict[str, dict[str, Any]]:
 
 
 def burn_alerts(project: Path) -> list[dict[str, Any]]:
-    """Those of a file may be a list."""
+    """The objects of a file, which may be a list."""
     contents: list[Any] = list(objects(project, "burn_alerts").values())
     return [
         alert

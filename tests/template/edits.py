@@ -119,7 +119,7 @@ def edit_every_file(project: Project, scratch: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class EditedProject:
-    """What `edit_in_every_way` did."""
+    """The edits of `edit_in_every_way`."""
 
     edits: dict[str, str]
     """The name of the edit by managed file."""

@@ -137,7 +137,7 @@ class Kind:
     """The project's folder in its git repository."""
 
     def is_made_by(self, commit: str) -> bool:
-        """Whether the release at `commit` supports this layout."""
+        """Return true if the release at `commit` supports this layout."""
         settings = git(TEMPLATE, "show", f"{commit}:copier.yml", check=False)
         # The text of releases without layout `existing`. Missing history fails the tests themselves.
         return self.answers["layout"] == "new" or "is not there yet" not in settings

@@ -1,4 +1,4 @@
-"""When a trace is complete: late spans, missing parents, repeated exports, many traces."""
+"""Completion of traces: late spans, missing parents, repeated exports, many traces."""
 
 import random
 

@@ -27,7 +27,7 @@ BEDROCK: Final = "anthropic.claude-sonnet-4-5-20250929-v1:0"
 
 @dataclass(frozen=True)
 class Call:
-    """How to call an SDK."""
+    """A call of an SDK."""
 
     prompt: str = "a PROMPT"
     is_async: bool = False
