@@ -83,7 +83,10 @@ class Workshop:
     @property
     def variables(self) -> dict[str, str]:
         """The variables of a process in it: the machine's, without those that telemetry reads."""
-        own = ("ANTHROPIC_", "DATABASE_URL", "HONEYCOMB_", "MODAL_", "OTEL_", "PYTEST_", "VIRTUAL_")
+        own = (
+            *("ANTHROPIC_", "DATABASE_URL", "GEMINI_", "HONEYCOMB_", "MODAL_", "OPENAI_", "OTEL_"),
+            *("PYTEST_", "VIRTUAL_"),
+        )
         kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
         return kept | {
             "UV_PROJECT_ENVIRONMENT": str(self.environment),

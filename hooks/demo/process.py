@@ -23,7 +23,7 @@ STOP_SECONDS: Final = 10
 
 # Variables that would lead the service to an account, a database, a virtual environment or another
 # project.
-_FOREIGN_PREFIXES: Final = ("ANTHROPIC_", "HONEYCOMB_", "OTEL_", "PYTHON")
+_FOREIGN_PREFIXES: Final = ("ANTHROPIC_", "GEMINI_", "HONEYCOMB_", "OPENAI_", "OTEL_", "PYTHON")
 _FOREIGN: Final = {
     "DATABASE_URL",
     "UV_ENV_FILE",

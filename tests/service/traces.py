@@ -43,11 +43,15 @@ def check_trace(spans: Sequence[Span]) -> None:
     assert tree(spans) == TREE
     assert len({span.trace_id for span in spans}) == 1
     [server] = [span for span in spans if span.kind == "server"]
+    [session] = {span.attributes.get("session.id") for span in spans} - {None}
+    shared = {"user.id": "anonymous", "gen_ai.conversation.id": session}
     assert server.attributes == {
         "http.request.method": "POST",
         "http.route": "/api/sessions",
         "http.response.status_code": 201,
+        **shared,
     }
+    assert all(shared.items() <= span.attributes.items() for span in spans)
     assert {span.status for span in spans} == {"unset"}
     assert not any(span.events for span in spans)
 

@@ -103,7 +103,7 @@ def _contrib_middleware(app: Any) -> Any:
     if getattr(app, "_is_instrumented_by_opentelemetry", False):
         return lambda observed: observed
     try:
-        from opentelemetry.instrumentation import fastapi as contrib
+        import opentelemetry.instrumentation.fastapi as contrib
     except ImportError:
         message = "FastAPI before 0.142 requires opentelemetry-instrumentation-fastapi; install it."
         raise ImportError(message) from None

@@ -1,12 +1,13 @@
 """The interface of LLM providers: complete a request, or stream its completion."""
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-from ..observability import LLMCall, TokenUsage, llm_call
+from ..observability import LLMCall, llm_call
 
 
 class ProviderError(Exception):
@@ -28,11 +29,11 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Completion:
-    """A complete response and its token usage."""
+    """A response, and its token usage as the SDK reports it."""
 
     text: str
     model: str
-    usage: TokenUsage
+    usage: Any
     finish_reason: str | None = None
 
 
@@ -40,7 +41,7 @@ class Provider(ABC):
     """An LLM provider. Each call is traced as one `llm.call` span with tokens and cost."""
 
     name: str
-    """The provider's name in OpenTelemetry, such as anthropic, openai or aws.bedrock."""
+    """The provider's name in OpenTelemetry, such as anthropic, openai or gcp.gemini."""
     model: str
     temperature: float
 
@@ -60,6 +61,75 @@ class Provider(ABC):
 
     def _call(self) -> LLMCall:
         return llm_call(self.name, self.model, temperature=self.temperature)
+
+
+class SDKProvider(Provider):
+    """A provider with an SDK, which retries failed requests twice, with backoff."""
+
+    COMPANY: ClassVar[str]
+    KEY: ClassVar[str]
+    """The environment variable with the API key."""
+    DEFAULT_MODEL: ClassVar[str]
+    MAX_TOKENS = 16_384
+    """Tokens of a response, including the model's reasoning."""
+
+    # The default of the APIs; not all models have the parameter.
+    temperature = 1.0
+
+    def __init__(
+        self, api_key: str, *, model: str = "", timeout: float = 60.0, max_retries: int = 2
+    ) -> None:
+        """Limit each attempt to `timeout` seconds."""
+        self.model = model or self.DEFAULT_MODEL
+        self._api_key = api_key
+        self._timeout = timeout
+        self._max_retries = max_retries
+        self._client: Any = None
+        self._connecting = asyncio.Lock()
+
+    @abstractmethod
+    def _connect(self) -> Any:
+        """Import the SDK and return its client."""
+
+    async def _connected(self) -> Any:
+        """Return the client, created in a thread because importing an SDK blocks for a second."""
+        async with self._connecting:
+            if self._client is None:
+                self._client = await asyncio.to_thread(self._connect)
+            return self._client
+
+    async def warm_up(self) -> None:
+        with suppress(Exception):  # the first call raises it again
+            await self._connected()
+
+    async def aclose(self) -> None:
+        if self._client is not None:
+            await self._client.close()
+
+    def _checked(self, completion: Completion) -> Completion:
+        """Return a complete response. Raises ProviderError for any other."""
+        reason = (completion.finish_reason or "").lower()
+        if not reason:
+            # An SDK treats a dropped connection as the end of the message.
+            raise ProviderError(f"{self.COMPANY}'s response was cut off.")
+        if reason in ("max_tokens", "length"):
+            raise ProviderError(f"The response exceeds {self.MAX_TOKENS} tokens.")
+        if reason not in ("end_turn", "stop"):
+            raise ProviderError("The model refused this prompt.")
+        return completion
+
+    def _status_error(self, status: int) -> ProviderError:
+        """Return the error for an HTTP status, without the response, which may quote the prompt."""
+        company = self.COMPANY
+        if status in (401, 403):
+            return ProviderError(f"{company} rejected the key in {self.KEY} ({status}).")
+        if status == 429:
+            return ProviderError(f"{company}'s rate limit is reached (429). Try again later.")
+        if status in (503, 529):
+            return ProviderError(f"{company} is overloaded ({status}). Try again later.")
+        if status >= 500:
+            return ProviderError(f"{company} returned a server error ({status}).")
+        return ProviderError(f"{company} rejected the request ({status}).")
 
 
 def record(call: LLMCall, request: Request, completion: Completion) -> None:
