@@ -67,6 +67,9 @@ def update(
         project = _find_project(root, answers_file)
         request = Request(project.answers_file, release, answers, exclude)
         return _update(project, open_repository(root), request, pretend=pretend)
+    except KeyboardInterrupt:
+        click.echo("\nStopped. Nothing was changed.", err=True)
+        return 130
     except UpdateRefused as refused:
         raise click.ClickException(f"{refused} Nothing was changed.") from None
     except (ProjectError, GitError, OSError) as error:

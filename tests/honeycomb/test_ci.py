@@ -12,18 +12,21 @@ from uv import find_uv_bin
 
 from ..conftest import TEMPLATE
 
-WORKFLOWS = TEMPLATE / "template/.github/workflows"
 
-
-def workflow(source: str) -> Any:
+def workflow(source: str, name: str = "ci.yml") -> Any:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE),
         extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"],
         undefined=jinja2.StrictUndefined,
         keep_trailing_newline=True,
     )
-    text = environment.get_template("template/.github/workflows/ci.yml.jinja")
-    return yaml.safe_load(text.render(_copier_answers={"_src_path": source, "_commit": "v1.0.0"}))
+    text = environment.get_template(f"template/.github/workflows/{name}.jinja")
+    return yaml.safe_load(
+        text.render(
+            _copier_answers={"_src_path": source, "_commit": "v1.0.0"},
+            _copier_conf={"answers_file": ".copier-answers.yml"},
+        )
+    )
 
 
 def step(jobs: Any, name: str) -> str:
@@ -87,7 +90,7 @@ def test_update_check_is_skipped_with_a_notice_if_the_template_is_unreachable(
 ) -> None:
     answers = "_commit: 0.3.0\n_src_path: https://127.0.0.1:9/nobody/template\n"
     (tmp_path / ".copier-answers.yml").write_text(answers)
-    jobs = yaml.safe_load((WORKFLOWS / "template.yml").read_text())
+    jobs = workflow("https://127.0.0.1:9/nobody/template", "template.yml")
 
     done = run(step(jobs, "Check for a newer release"), tmp_path)
 
