@@ -18,8 +18,8 @@ _RELEASE: Final = re.compile(r"v?\d+([.]\d+)*(\.?(a|b|rc|post|dev)\d+)*")
 
 def without_credentials(source: str) -> str:
     """`source` without the user name and password of an HTTP URL, or the password of any other."""
-    address = re.sub(r"^((?:git\+)?https?://)[^/]*@", r"\1", source)
-    return re.sub(r"^([a-z+]+://[^/:@]*):[^/]*@", r"\1@", address)
+    address = re.sub(r"(?i)^((?:git\+)?https?://)[^/]*@", r"\1", source)
+    return re.sub(r"(?i)^([a-z+]+://[^/:@]*):[^/]*@", r"\1@", address)
 
 
 def clone_url(source: str) -> str:

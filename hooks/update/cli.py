@@ -109,7 +109,7 @@ def _update(project: Project, repository: Repository, request: Request, *, prete
             copied, executable, template, request, workspace, project.root.name or "project"
         )
         changes = find_changes(repository, files, executable, updated, project.answers_file)
-        now = report.Result(project, repository.root, changes, had_credentials, template)
+        now = report.Result(project, repository, changes, had_credentials, template)
         if changes.files and not pretend:
             apply(repository, changes, now.release)
         report.updated(now, pretend=pretend)

@@ -23,7 +23,7 @@ class Record:
     folder: Path
 
     def save(self, head: str, release: str, files: Mapping[str, Change]) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self.delete()
         self.folder.mkdir(parents=True)
         listed = {}
         for number, (path, change) in enumerate(files.items()):
@@ -51,7 +51,7 @@ class Record:
         return facts["head"], facts["release"], files
 
     def delete(self) -> None:
-        shutil.rmtree(self.folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def record_of(git: Git) -> Record:
@@ -69,8 +69,9 @@ def apply(repository: Repository, changes: Changes, release: str) -> None:
                 f"{path} was changed during the update. Commit it, and update again."
             )
     record = record_of(repository.git)
-    record.save(repository.git.line("rev-parse", "HEAD"), release, changes.files)
+    head = repository.git.line("rev-parse", "HEAD")
     try:
+        record.save(head, release, changes.files)
         _write(repository.root, changes.files)
         _mark_conflicts(repository, changes)
     except (OSError, GitError, KeyboardInterrupt) as error:

@@ -14,6 +14,7 @@ from .. import source
 from ..project import Project
 from ..terminal import progress, say
 from .changes import Changes
+from .repository import Repository
 from .template import Template
 
 __all__ = ["Result", "progress", "undone", "updated"]
@@ -33,7 +34,7 @@ class Result:
     """An update that was made, or would be."""
 
     project: Project
-    root: Path
+    repository: Repository
     changes: Changes
     had_credentials: bool
     template: Template
@@ -54,8 +55,9 @@ class Result:
     def needs_lock(self) -> bool:
         """True if a lock exists, and dependencies in pyproject.toml changed or cannot be compared."""
         change = self.changes.files.get("pyproject.toml")
-        has_lock = any((folder / "uv.lock").exists() for folder in (self.root, *self.root.parents))
-        if change is None or not has_lock:
+        root, top = self.repository.root, self.repository.top
+        folders = [folder for folder in (root, *root.parents) if folder.is_relative_to(top)]
+        if change is None or not any((folder / "uv.lock").exists() for folder in folders):
             return False
         return _dependencies(change.before) != _dependencies(change.after)
 
@@ -86,10 +88,9 @@ def updated(result: Result, *, pretend: bool) -> None:
         )
     if pretend:
         return
-    if Path.cwd() != result.root:
-        _commands(
-            "Run the next commands in the project's folder:", f"cd {shlex.quote(str(result.root))}"
-        )
+    root = result.repository.root
+    if Path.cwd() != root:
+        _commands("Run the next commands in the project's folder:", f"cd {shlex.quote(str(root))}")
     if project.answers.get("layout") == "existing":
         _commands(
             "This shows the edits and packages that your own files now need, and applies them:",
@@ -112,7 +113,7 @@ def updated(result: Result, *, pretend: bool) -> None:
 def undone(release: str, files: list[str], *, pretend: bool) -> None:
     """Print the files that were reverted."""
     say(
-        f"{'Would undo' if pretend else 'Undid'} the update to {release}; {_count(files)} restored."
+        f"{'Would undo' if pretend else 'Undid'} the update to {release}; files restored: {len(files)}."
     )
 
 
@@ -140,10 +141,6 @@ def _names(title: str, names: list[str]) -> None:
 
 def _commands(title: str, *commands: str) -> None:
     _names(title, list(commands))
-
-
-def _count(names: list[str]) -> str:
-    return "1 file" if len(names) == 1 else f"{len(names)} files"
 
 
 def _dependencies(content: bytes | None) -> list[Any] | None:

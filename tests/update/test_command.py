@@ -175,7 +175,7 @@ def test_undo_keeps_edits_made_since_the_update(small: Small) -> None:
     done = small.run("--undo")
 
     assert (done.code, done.err) == (0, "")
-    assert done.out == "Undid the update to v2.0.0; 5 files restored.\n"
+    assert done.out == "Undid the update to v2.0.0; files restored: 5.\n"
     before[GUIDE] = before[GUIDE].replace("Line 10.", "My tenth line.")
     assert small.files() == before | {"new.txt": "mine\n"}
     assert git(small.folder, "status", "--porcelain") == f" M {GUIDE}\nA  new.txt\n"

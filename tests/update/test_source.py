@@ -33,6 +33,7 @@ SOURCES = [
     ("ssh://git@host:22/t.git", *2 * ("git+ssh://git@host:22/t.git",)),
     ("ssh://git:pw@host/t.git", *2 * ("git+ssh://git@host/t.git",)),
     ("https://host/t.git", *2 * ("git+https://host/t.git",)),
+    ("HTTPS://me:t0ken@host/t.git", *2 * ("git+HTTPS://host/t.git",)),
     ("https://me:t0ken@host/t.git", *2 * ("git+https://host/t.git",)),
     ("git+https://t0ken@host/t.git", *2 * ("git+https://host/t.git",)),
     ("http://me:p@ss@127.0.0.1:80/t.git", *2 * ("git+http://127.0.0.1:80/t.git",)),
