@@ -73,7 +73,7 @@ def test_picture_of_wire_shows_its_documented_output() -> None:
         *output[next(i for i, line in enumerate(output) if line.startswith("Checked:")) :],
     ]
     text = Text("\n").join([Text("$ copier-honeycomb wire", "dim"), *map(_coloured, shown)])
-    check_picture("wire.svg", text, width=80)
+    check_picture("wire.svg", text, width=84)
 
 
 def _coloured(line: str) -> Text:
