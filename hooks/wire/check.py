@@ -12,7 +12,6 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from ..interpreter import find_interpreter
-from ..traces.receiver import Receiver
 from .app_calls import AppCall
 from .probe import MARK
 from .project import Project
@@ -56,6 +55,9 @@ def check(project: Project, app: AppCall) -> list[Check]:
 
 
 def _checked(project: Project, app: AppCall, route: Route | None, python: Path) -> Check:
+    # The protobuf packages are needed for a check only.
+    from ..traces.receiver import Receiver
+
     place = str(route.place) if route else ""
     with laid_out(project, app, route) as (folder, arguments), Receiver() as receiver:
         try:

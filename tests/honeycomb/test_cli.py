@@ -15,6 +15,7 @@ COMMANDS = (
     "apply",
     "marker",
     "check",
+    "adopt",
     "wire",
     "traces",
     "update",
