@@ -14,6 +14,7 @@ SETTLE_SECONDS: Final = 1.5
 MAX_SPANS: Final = 20_000
 """Spans that are kept of one trace."""
 _MAX_LOGS: Final = 2_000
+_MAX_EVICTED: Final = 1_000
 _ENTRY_KINDS: Final = ("server", "consumer")
 
 
@@ -90,6 +91,8 @@ class TraceAssembler:
         self._changed = Condition()
         self._traces: OrderedDict[str, Trace] = OrderedDict()
         self._evicted: deque[Trace] = deque()
+        self.skipped = 0
+        """Traces that were never returned, because they arrived faster than they were read."""
         self._version = 0
 
     def add(self, spans: Iterable[Span] = (), logs: Iterable[LogRecord] = ()) -> None:
@@ -152,6 +155,9 @@ class TraceAssembler:
                 _, oldest = self._traces.popitem(last=False)
                 if not oldest.is_complete:
                     self._evicted.append(oldest)
+                if len(self._evicted) > _MAX_EVICTED:
+                    self._evicted.popleft()
+                    self.skipped += 1
         return trace
 
     def _add_span(self, trace: Trace, span: Span) -> None:

@@ -104,6 +104,8 @@ def traces(
                 stop(process)
         for trace in filter(wanted.matches, assembler.remaining()):
             output.show(trace)
+        if assembler.skipped:
+            output.print(f"{assembler.skipped:,} traces arrived too fast to be shown.")
         if process is not None and process.returncode > 0:
             output.print(f"{command[0]} exited with status {process.returncode}.")
             return process.returncode

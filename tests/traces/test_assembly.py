@@ -175,3 +175,12 @@ def test_trace_that_was_returned_does_not_change(traces: Assembly) -> None:
     traces.add(span("late", root))
 
     assert names(trace) == ["GET /orders"]
+
+
+def test_traces_that_arrive_faster_than_they_are_read_are_counted() -> None:
+    traces = Assembly(keep=10)
+    for number in range(2000):
+        traces.add(span("GET /", at=number, trace=f"{number + 1:032x}"))
+
+    assert len(traces.after(SETTLE_SECONDS)) == 1010
+    assert traces.assembler.skipped == 990
