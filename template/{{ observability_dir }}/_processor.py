@@ -5,7 +5,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
@@ -18,6 +18,7 @@ from ._sampling import KeepPolicy, TailSampler, head_weight
 from .llm import usage_attributes
 from .spans import shared_attributes
 
+T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 # Attributes of a request or WebSocket whose client left before the end.
@@ -61,9 +62,7 @@ class TelemetryProcessor(SpanProcessor):
         if self._calls_above or "gen_ai.operation.name" in above:
             call = parent if _is_call(above) else self._calls_above.get(_id(parent))
             if call is not None:
-                self._calls_above[_id(span)] = call
-                if len(self._calls_above) > _MAX_REMEMBERED:
-                    self._calls_above.popitem(last=False)
+                _remember(self._calls_above, _id(span), call)
         if self.sampler:
             self.sampler.on_start(span)
 
@@ -131,13 +130,10 @@ class TelemetryProcessor(SpanProcessor):
 
     def _hold(self, span: ReadableSpan, call_above: ReadableSpan) -> None:
         """Keep `span` until the call above it ends, which shows whether both are the same call."""
-        below = self._calls_below.setdefault(_id(call_above), [])
-        below.append(span)
-        if len(below) > _MAX_BELOW:
-            self._add_cost(below.pop(0))
-        if len(self._calls_below) > _MAX_REMEMBERED:
-            for each in self._calls_below.popitem(last=False)[1]:
-                self._add_cost(each)
+        below = [*self._calls_below.get(_id(call_above), ()), span]
+        oldest = _remember(self._calls_below, _id(call_above), below[-_MAX_BELOW:])
+        for each in (*below[:-_MAX_BELOW], *(oldest or ())):
+            self._add_cost(each)
 
     def _merge_duplicate(self, span: ReadableSpan) -> list[ReadableSpan]:
         """Return the calls below `span`, and `span` itself, without duplicates.
@@ -148,19 +144,15 @@ class TelemetryProcessor(SpanProcessor):
         below = self._calls_below.pop(_id(span), None)
         if not below:
             return [span]
-        usage, models = _tokens(span), _models(span)
+        usage, outer = _tokens(span), dict(span.attributes or {})
         same = [each for each in below if usage and _tokens(each) == usage]
         sums = [sum(numbers) for numbers in zip(*filter(None, map(_tokens, below)), strict=True)]
         if not same and usage and sums == [*usage]:
             # An agent's run inside `llm_call`, with the usage of all its calls.
-            attributes = {
-                name: value
-                for name, value in (span.attributes or {}).items()
-                if not name.startswith(("gen_ai.usage.", "llm."))
-            }
-            attributes["gen_ai.operation.name"] = "invoke_agent"
-            return [*below, copy_span(span, attributes=attributes)]
-        same = same or [each for each in below if models & _models(each)]
+            kept = {k: v for k, v in outer.items() if not k.startswith(("gen_ai.usage.", "llm."))}
+            kept["gen_ai.operation.name"] = "invoke_agent"
+            return [*below, copy_span(span, attributes=kept)]
+        same = same or [each for each in below if _models(span) & _models(each)]
         if not same:
             return [*below, span]
         # An attempt in `llm_call` may fail, and the next succeed.
@@ -169,7 +161,7 @@ class TelemetryProcessor(SpanProcessor):
         duplicate = same[0]
         below.remove(duplicate)
         self._sample(duplicate, is_duplicate=True)
-        outer, inner = dict(span.attributes or {}), dict(duplicate.attributes or {})
+        inner = dict(duplicate.attributes or {})
         if (reported := _usage(duplicate)) is not None:
             inner |= usage_attributes(reported)
             if "llm.provider" not in outer:
@@ -225,15 +217,20 @@ class TelemetryProcessor(SpanProcessor):
                 recorded.add(exception)
             events.append(event)
         if recorded and span.parent is not None and not span.parent.is_remote:
-            self._exceptions.setdefault(span.parent.span_id, set()).update(recorded)
-            while len(self._exceptions) > _MAX_REMEMBERED:
-                self._exceptions.popitem(last=False)
+            others = self._exceptions.get(span.parent.span_id, set())
+            _remember(self._exceptions, span.parent.span_id, others | recorded)
         return events
 
 
 def _is_group(kind: object) -> bool:
     # OpenTelemetry's own code records a group beside its members.
     return str(kind).endswith("ExceptionGroup")
+
+
+def _remember(entries: OrderedDict[int, T], key: int, entry: T) -> T | None:
+    """Add an entry, and return the oldest one if there are too many."""
+    entries[key] = entry
+    return entries.popitem(last=False)[1] if len(entries) > _MAX_REMEMBERED else None
 
 
 def _id(span: Any) -> int:

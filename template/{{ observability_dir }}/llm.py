@@ -4,14 +4,8 @@ import json
 import time
 from typing import Any, Final, Self
 
-from opentelemetry.trace import (
-    INVALID_SPAN,
-    Span,
-    SpanKind,
-    get_current_span,
-    get_tracer,
-    set_span_in_context,
-)
+from opentelemetry import trace
+from opentelemetry.trace import Span, SpanKind
 
 from ._pricing import TokenUsage, cost_usd, plain, price_loader, warn_once
 from ._settings import captures_content
@@ -40,24 +34,22 @@ class LLMCall:
         conversation_id: str | None = None,
         agent_name: str | None = None,
     ) -> None:
-        self.span: Span = INVALID_SPAN  # open inside the block, for custom attributes
+        self.span: Span = trace.INVALID_SPAN  # open inside the block, for custom attributes
         self._provider = provider
         self._model = model
         self._usage: list[Any] = []  # one or none
         self._started = 0.0
-        self._attributes: dict[str, Any] = {
+        attributes = {
             "llm.provider": provider,
             "llm.model": model,
+            "llm.temperature": None if temperature is None else float(temperature),
             "gen_ai.provider.name": provider,
             "gen_ai.operation.name": operation,
             "gen_ai.request.model": model,
+            "gen_ai.conversation.id": conversation_id,
+            "gen_ai.agent.name": agent_name,
         }
-        if temperature is not None:
-            self._attributes["llm.temperature"] = float(temperature)
-        if conversation_id is not None:
-            self._attributes["gen_ai.conversation.id"] = conversation_id
-        if agent_name is not None:
-            self._attributes["gen_ai.agent.name"] = agent_name
+        self._attributes = {k: v for k, v in attributes.items() if v is not None}
 
     def record_usage(
         self,
@@ -75,8 +67,11 @@ class LLMCall:
 
         An unsupported usage object logs one warning; the span then has no tokens and no cost.
         """
-        # Copied, because some frameworks add up the usage of all calls in one object.
-        copied = usage if isinstance(usage, TokenUsage) else plain(usage)
+        try:
+            # Copied, because some frameworks add up the usage of all calls in one object.
+            copied = usage if isinstance(usage, TokenUsage) else plain(usage)
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            copied = repr(error)
         if service_tier and isinstance(copied, dict):
             copied["service_tier"] = service_tier
         self._usage = [copied]
@@ -158,14 +153,12 @@ def record_evaluation(
     """
     given = {"name": name, "score.value": score, "score.label": label}
     attributes = {f"gen_ai.evaluation.{k}": v for k, v in given.items() if v is not None}
-    span = call.span if call else get_current_span()
+    span, event = call.span if call else trace.get_current_span(), "gen_ai.evaluation.result"
     if span.is_recording():
-        span.add_event("gen_ai.evaluation.result", attributes)
+        span.add_event(event, attributes)
     else:
-        parent = set_span_in_context(span)
-        get_tracer(__name__).start_span(
-            "gen_ai.evaluation.result", parent, attributes=attributes
-        ).end()
+        above = trace.set_span_in_context(span)
+        trace.get_tracer(__name__).start_span(event, above, attributes=attributes).end()
 
 
 def _message(role: str, text: str) -> str:
