@@ -15,7 +15,7 @@ OLDEST: Final = (
     "fastapi==0.92.*",
     "httpx<0.28",
     "hypothesis",
-    "opentelemetry-exporter-otlp-proto-common==1.27.*",
+    "opentelemetry-exporter-otlp-proto-http==1.27.*",
     "opentelemetry-instrumentation-fastapi==0.48b0",
     "opentelemetry-proto==1.27.*",
     "opentelemetry-sdk==1.27.*",
@@ -49,8 +49,8 @@ NEWEST: Final = (
     "hypothesis",
     "modal",
     "openai",
-    # The official encoder, for comparison.
-    "opentelemetry-exporter-otlp-proto-common",
+    # The official encoder, for comparison, and the exporters of log records and metrics.
+    "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry-instrumentation-genai-openai",
     "opentelemetry-proto",
     "opentelemetry-sdk",

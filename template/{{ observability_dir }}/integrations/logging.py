@@ -1,10 +1,21 @@
-"""Standard logging: `trace_id` and `span_id` on every log record."""
+"""Standard logging: the IDs of the trace on every record, and export of records if it is enabled."""
 
 import logging
-from typing import Any
+import re
+from typing import Any, Final
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.trace import format_span_id, format_trace_id
+
+from .._redaction import qualified_name, redact_message, stack_trace
+
+# Of the fields of a record, those that `extra` adds are exported.
+_STANDARD_FIELDS: Final = {
+    *vars(logging.makeLogRecord({})),
+    *("asctime", "message", "span_id", "taskName", "trace_id"),
+}
+_MAX_BODY: Final = 16_384  # characters
+_QUERY: Final = re.compile(r"\?[^\s\"']+")  # of a URL, which HTTP clients log
 
 
 def add_trace_to_log_records() -> None:
@@ -23,3 +34,57 @@ def add_trace_to_log_records() -> None:
         return record
 
     logging.Logger.makeRecord = make_record_with_trace  # type: ignore[assignment]
+
+
+def export_log_records(provider: Any) -> None:
+    """Emit each record that a logger accepts through `provider`, an OpenTelemetry LoggerProvider.
+
+    Not through a handler: `logging.basicConfig` has no effect if there is one.
+    """
+    call_handlers = logging.Logger.callHandlers
+
+    def call_handlers_and_export(logger: logging.Logger, record: logging.LogRecord) -> None:
+        call_handlers(logger, record)
+        # The exporters' own records would never end, and access logs repeat the request span, with
+        # address and query.
+        is_own = record.name.startswith("opentelemetry.") or record.name.endswith(".access")
+        if not is_own and not context.get_value("suppress_instrumentation"):
+            provider.get_logger(record.name).emit(_encode(record, provider.resource))
+
+    logging.Logger.callHandlers = call_handlers_and_export  # type: ignore[assignment]
+
+
+def _encode(record: logging.LogRecord, resource: Any) -> Any:
+    from opentelemetry._logs import LogRecord, SeverityNumber
+
+    span = trace.get_current_span().get_span_context()
+    attributes: dict[str, Any] = {
+        name: value
+        for name, value in vars(record).items()
+        if name not in _STANDARD_FIELDS and isinstance(value, (str, int, float))
+    }
+    try:
+        body = record.getMessage()
+    except Exception:  # noqa: BLE001 - arguments that do not fit the format
+        body = str(record.msg)
+    error = record.exc_info[1] if record.exc_info else None
+    if error is not None:
+        message = redact_message(qualified_name(error), str(error))
+        body = body.replace(str(error), message) if str(error) else body
+        attributes["exception.type"] = qualified_name(error)
+        attributes["exception.message"] = message
+        attributes["exception.stacktrace"] = "".join(stack_trace(error, message))
+    encoded: Any = LogRecord(
+        timestamp=int(record.created * 1e9),
+        observed_timestamp=int(record.created * 1e9),
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        trace_flags=span.trace_flags,
+        severity_text=record.levelname,
+        # DEBUG is 5, INFO 9, WARNING 13, ERROR 17, CRITICAL 21.
+        severity_number=SeverityNumber(min(max(record.levelno // 10 * 4 + 1, 1), 21)),
+        body=_QUERY.sub("?REDACTED", body[:_MAX_BODY]),
+        attributes=attributes,
+    )
+    encoded.resource, encoded.dropped_attributes = resource, 0  # as older SDKs expect
+    return encoded
