@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from .errors import UpdateRefused
+
 _REPOSITORY_VARIABLES: Final = (
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -87,8 +89,14 @@ def isolate(workspace: Path, aliases: Mapping[str, Path], renderings: Path) -> d
     """Return an environment without any setting of the user or the machine.
 
     Each URL in `aliases` is cloned from that folder instead. A hook copies each folder that is
-    committed in this environment to `renderings`, once, and lists them in order in `order`.
+    committed in this environment to `renderings`, once, and lists them in order in `order`. Raises
+    UpdateRefused if a hook cannot run there.
     """
+    if hasattr(os, "statvfs") and os.statvfs(workspace).f_flag & getattr(os, "ST_NOEXEC", 0):
+        raise UpdateRefused(
+            f"git cannot run a hook in {workspace.parent}, where programs must not be executed. Set"
+            " TMPDIR to another folder, and update again."
+        )
     hooks = workspace / "hooks"
     hooks.mkdir()
     renderings.mkdir()
