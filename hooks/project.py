@@ -130,6 +130,14 @@ def find_project(root: Path, answers_file: str | None = None) -> Project:
     return find_projects(root, answers_file)[0]
 
 
+def nearest_project(folder: Path) -> Path:
+    """The folder of the project that contains `folder`, or `folder` if none does."""
+    for each in (folder, *folder.parents):
+        if any(each.glob(".copier-answers*.yml")):
+            return each
+    return folder
+
+
 def find_projects(root: Path, answers_file: str | None = None) -> list[Project]:
     """The projects in `root`: more than one if the template was copied there several times."""
     if not root.is_dir():
@@ -183,7 +191,10 @@ def project_options(command: Callable[..., int]) -> Callable[..., int]:
             # Variables that are set already win, as with `uv run --env-file`.
             load_dotenv(env_file)
         try:
-            found = find_project(project.resolve(), answers_file)
+            # The current folder may be one inside the project.
+            folder = project.resolve()
+            folder = nearest_project(folder) if project == Path() else folder
+            found = find_project(folder, answers_file)
         except ProjectError as error:
             raise click.ClickException(str(error)) from None
         return command(found, **options)
@@ -203,7 +214,7 @@ def project_options(command: Callable[..., int]) -> Callable[..., int]:
             "--project",
             type=click.Path(path_type=Path),
             default=".",
-            help="Folder of the project (default: the current folder).",
+            help="Folder of the project (default: the current folder, or the one it is in).",
         ),
     ):
         located = option(located)

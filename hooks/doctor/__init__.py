@@ -2,10 +2,13 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Final
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Final, TypeAlias
 
 import click
 from rich.text import Text
@@ -17,7 +20,11 @@ from . import arrival, configuration, connection, gateway, packages
 from .findings import Case, Finding, Level, problem
 from .self_check import run_self_check
 
-_CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
+_Check: TypeAlias = Callable[[Case], Iterator[Finding]]
+
+CHECK_TIMEOUT: Final = 120.0
+"""Seconds, more than the deadlines of its requests together."""
+_CHECKS: Final[tuple[_Check, ...]] = (
     configuration.check_switches,
     configuration.check_values,
     packages.check_packages,
@@ -34,6 +41,7 @@ _CHECKS: Final[tuple[Callable[[Case], Iterator[Finding]], ...]] = (
 _SIGNS: Final[dict[Level, tuple[str, str]]] = {
     "ok": ("✓", "green"),
     "warning": ("!", "yellow"),
+    "unknown": ("?", "yellow"),
     "problem": ("✗", "red"),
 }
 
@@ -50,26 +58,30 @@ def doctor(project: Project, *, as_json: bool, python: Path | None) -> int:
     """Diagnose why traces do not reach Honeycomb.
 
     Runs the self-check of the project's module in the project's environment, which sends one test
-    span, and stops at the first failed check. No key is printed. Exit status: 0 healthy, 1 broken.
+    span, and stops at the first failed check. No key is printed. Exit status: 0 healthy, 1 broken,
+    2 if something that may keep traces from arriving could not be checked.
     """
     findings: list[Finding] = []
     for finding in examine(project, python and python.absolute()):
         findings.append(finding)
         if not as_json:
             _print(finding)
-    is_healthy = findings[-1].level != "problem"
+    levels = [finding.level for finding in findings]
+    status = 1 if "problem" in levels else 2 if "unknown" in levels else 0
     if as_json:
-        report = {"healthy": is_healthy, "findings": [asdict(finding) for finding in findings]}
+        report = {"healthy": status == 0, "findings": [asdict(finding) for finding in findings]}
         say(json.dumps(report, indent=2))
-        return 0 if is_healthy else 1
-    warnings = sum(1 for finding in findings if finding.level == "warning")
-    if not is_healthy:
+        return status
+    warnings = levels.count("warning")
+    if status == 1:
         say("\nTraces do not arrive: the last line names the cause and the remedy.")
+    elif status == 2:
+        say("\nIt is not known if traces arrive: see the line that begins with unknown.")
     elif warnings:
         say(f"\nTraces are sent. {warnings} {'warning' if warnings == 1 else 'warnings'}.")
     else:
         say("\nAll checks passed: the test span was accepted.")
-    return 0 if is_healthy else 1
+    return status
 
 
 def examine(project: Project, python: Path | None) -> Iterator[Finding]:
@@ -83,16 +95,55 @@ def examine(project: Project, python: Path | None) -> Iterator[Finding]:
         )
         return
     progress("Running the self-check ...")
+    started = time.time()
     try:
-        case = Case(project, run_self_check(project, python), packages.versions(python))
+        case = Case(
+            project,
+            run_self_check(project, python),
+            packages.versions(python),
+            packages.import_errors(python),
+            started,
+        )
     except ProjectError as error:
         yield problem("self-check", str(error))
         return
     for check in _CHECKS:
-        for finding in check(case):
+        for finding in _within_deadline(check, case):
             yield finding
             if finding.level == "problem":
                 return
+
+
+def _within_deadline(check: _Check, case: Case) -> Iterator[Finding]:
+    """The findings of a check. A resolver or a server that never finishes is a finding too."""
+    results: SimpleQueue[Finding | Exception | None] = SimpleQueue()
+
+    def run() -> None:
+        try:
+            for finding in check(case):
+                results.put(finding)
+            results.put(None)
+        except Exception as error:  # noqa: BLE001 - raised again below
+            results.put(error)
+
+    Thread(target=run, daemon=True).start()
+    deadline = time.monotonic() + CHECK_TIMEOUT
+    while True:
+        try:
+            result = results.get(timeout=max(0.0, deadline - time.monotonic()))
+        except Empty:
+            about = check.__name__.removeprefix("check_").replace("_", " ")
+            yield problem(
+                about,
+                f"The check did not finish within {CHECK_TIMEOUT:g} s: {case.origin}, or the resolver of"
+                " this machine, is too slow.",
+            )
+            return
+        if result is None:
+            return
+        if isinstance(result, Exception):
+            raise result
+        yield result
 
 
 def _print(finding: Finding) -> None:

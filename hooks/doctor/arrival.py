@@ -1,25 +1,27 @@
 """Checks at Honeycomb: the key, the dataset, and the columns that have arrived."""
 
 import email.utils
-import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from ..honeycomb.auth import KEYS_PAGE, configuration_key_error, place_of
-from ..honeycomb.client import APIError, HoneycombClient
+from ..honeycomb.client import APIError, HoneycombClient, HTTPError
 from ..honeycomb.columns import UnreadableRegistry, read_registry
 from ..honeycomb.remote import dataset_of
 from ..project import ProjectError, variable
 from ..terminal import progress
-from .findings import Case, Finding, ok, problem, warning
+from .findings import Case, Finding, ok, problem, unknown, warning
 
 REGIONS: Final = ["https://api.honeycomb.io", "https://api.eu1.honeycomb.io"]
 _CLOCK_SECONDS: Final = 300
-_RECENT_SECONDS: Final = 60
-ARRIVAL_TIMEOUT: Final = 6.0
+_COARSE_SECONDS: Final = 60
+_QUERY_POLLS: Final = 10
+ARRIVAL_TIMEOUT: Final = 60.0
+"""Seconds. A new dataset may need that long."""
+POLL_SECONDS: Final = 2.0
 RESPONSE_TIMEOUT: Final = 10.0
 
 
@@ -51,6 +53,13 @@ def check_key_at_honeycomb(case: Case) -> Iterator[Finding]:
             " not checked. Set a Collector or Refinery in OTEL_EXPORTER_OTLP_ENDPOINT.",
         )
         return
+    if status >= 500:
+        yield problem(
+            about,
+            f"{case.origin} has an outage: it returns {status} for /1/auth. See"
+            " https://status.honeycomb.io. The service keeps spans for a while, up to 16 MB.",
+        )
+        return
     if status != 200 or not isinstance(answer.get("api_key_access"), dict):
         yield problem(
             about,
@@ -58,7 +67,7 @@ def check_key_at_honeycomb(case: Case) -> Iterator[Finding]:
             " HONEYCOMB_API_ENDPOINT.",
         )
         return
-    case.auth = answer
+    case.auth, case.ahead = answer, ahead
     try:
         yield from _permissions(case, answer, ahead)
     except (KeyError, TypeError) as error:
@@ -80,12 +89,6 @@ def _permissions(case: Case, answer: Mapping[str, Any], ahead: float) -> Iterato
         return
     place = place_of(answer)
     yield ok(about, f"accepted: team {place.team}, environment {place.environment}")
-    if answer["type"] == "ingest" and not answer["api_key_access"].get("createDatasets"):
-        yield warning(
-            about,
-            f"it lacks the permission to create datasets: unless the dataset {case.service_name!r}"
-            " exists, spans are accepted and dropped.",
-        )
     if abs(ahead) > _CLOCK_SECONDS:
         yield warning(
             "clock",
@@ -113,9 +116,11 @@ def check_dataset(case: Case) -> Iterator[Finding]:
             f"not checked, since HONEYCOMB_CONFIG_KEY is not set. Look for {case.service_name!r} among"
             " the datasets in Honeycomb",
         )
+        yield from _unknown_dataset(case)
         return
     if error:
         yield warning(about, error)
+        yield from _unknown_dataset(case)
         return
     try:
         origin = case.origin if case.is_honeycomb else case.project.honeycomb_endpoint
@@ -126,6 +131,24 @@ def check_dataset(case: Case) -> Iterator[Finding]:
             yield from _dataset(case, client)
     except (APIError, ProjectError) as failed:
         yield warning(about, str(failed))
+        yield from _unknown_dataset(case)
+
+
+def _unknown_dataset(case: Case) -> Iterator[Finding]:
+    """Report a key that needs an existing dataset, if it is not known whether there is one."""
+    if not _may_create_datasets(case):
+        yield unknown(
+            "dataset",
+            f"HONEYCOMB_API_KEY may not create datasets: unless {case.service_name!r} exists, spans are"
+            " accepted and dropped. Set HONEYCOMB_CONFIG_KEY to check it, or create the dataset with"
+            " `copier-honeycomb apply`.",
+        )
+
+
+def _may_create_datasets(case: Case) -> bool:
+    auth = case.auth
+    is_ingest = auth is not None and auth["type"] == "ingest"
+    return not is_ingest or bool(auth and auth["api_key_access"].get("createDatasets"))
 
 
 def _dataset(case: Case, client: HoneycombClient) -> Iterator[Finding]:
@@ -139,25 +162,36 @@ def _dataset(case: Case, client: HoneycombClient) -> Iterator[Finding]:
             f" {managed.team}, {managed.environment}: traces are sent to the one, boards are created"
             " in the other. Use keys of one environment.",
         )
+        yield from _unknown_dataset(case)
         return
     progress("Waiting for the test span to arrive ...")
     deadline = time.monotonic() + ARRIVAL_TIMEOUT
-    while not _has_arrived(case, dataset := dataset_of(client, name)):
+    while not (has_arrived := _has_arrived(case, client, dataset := dataset_of(client, name))):
         if time.monotonic() > deadline:
             break
-        time.sleep(1)
+        time.sleep(POLL_SECONDS)
     if dataset is None:
-        yield warning(
+        lacking = "" if _may_create_datasets(case) else "HONEYCOMB_API_KEY may not create it, and "
+        yield problem(
             about,
-            f"The dataset {name!r} does not exist yet. A new one may take a minute: run this again. If"
-            " it stays missing, the key lacks the permission to create datasets.",
+            f"The dataset {name!r} does not exist, so spans are dropped: {lacking}a new one appears"
+            f" within a minute. Use a key that may create datasets, or create the dataset with"
+            " `copier-honeycomb apply`, and run this again.",
         )
         return
     text = f"{dataset['name']}, last written to {_ago(dataset.get('last_written_at'))}"
-    if _has_arrived(case, dataset):
-        yield ok(about, text)
+    if has_arrived:
+        yield ok(about, f"{text}; the test span has arrived")
+    elif case.is_honeycomb:
+        yield problem(
+            about,
+            f"{text}: Honeycomb accepted the test span, but it has not arrived within"
+            f" {ARRIVAL_TIMEOUT:g} s. See https://status.honeycomb.io, the usage of the team, and if"
+            " the dataset is protected from writing; then run this again.",
+        )
+        return
     else:
-        yield warning(
+        yield unknown(
             about,
             f"{text}, so the test span has not arrived. If your endpoint samples, it may have dropped"
             " it; else see its log.",
@@ -165,11 +199,37 @@ def _dataset(case: Case, client: HoneycombClient) -> Iterator[Finding]:
     yield _columns(case, client, str(dataset["slug"]))
 
 
-def _has_arrived(case: Case, dataset: Mapping[str, Any] | None) -> bool:
-    """Return true if the dataset exists and, behind another endpoint, was written to just now."""
+def _has_arrived(case: Case, client: HoneycombClient, dataset: Mapping[str, Any] | None) -> bool:
+    """Return true if a query finds the test span, or else if the dataset was just written to."""
     if dataset is None:
         return False
-    return case.is_honeycomb or _age(dataset.get("last_written_at")) < _RECENT_SECONDS
+    written = _time(dataset.get("last_written_at"))
+    # Honeycomb's clock, and a coarse time.
+    if written is None or written < case.started - case.ahead - _COARSE_SECONDS:
+        return False
+    found = _find_span(client, str(dataset["slug"]), case.self_check.trace_id)
+    return found is not False
+
+
+def _find_span(client: HoneycombClient, slug: str, trace_id: str) -> bool | None:
+    """Return true if a query finds the trace; None if the team's plan or the key allows none."""
+    query = {
+        "calculations": [{"op": "COUNT"}],
+        "filters": [{"column": "trace.trace_id", "op": "=", "value": trace_id}],
+        "time_range": 3600,
+    }
+    try:
+        created = client.create(f"/1/queries/{slug}", query, lambda: None)
+        body = {"query_id": created["id"], "disable_series": True, "limit": 1}
+        result = client.create(f"/1/query_results/{slug}", body, lambda: None)
+        for _ in range(_QUERY_POLLS):
+            if result["complete"]:
+                return any(row["data"].get("COUNT") for row in result["data"]["results"])
+            time.sleep(POLL_SECONDS)
+            result = client.get(f"/1/query_results/{slug}/{result['id']}")
+    except HTTPError:
+        pass
+    return None
 
 
 def _columns(case: Case, client: HoneycombClient, slug: str) -> Finding:
@@ -185,14 +245,17 @@ def _columns(case: Case, client: HoneycombClient, slug: str) -> Finding:
         if column.get("last_written", "unknown")
     }
     missing = sorted(declared.keys() - arrived)
+    count = f"{len(declared) - len(missing)} of {len(declared)} attributes of the service"
+    if len(missing) == len(declared):
+        return warning(
+            about,
+            "no attribute of the service has arrived yet. Send it a request, and run this again.",
+        )
     if not missing:
         return ok(about, f"all {len(declared)} attributes of the service have arrived")
+    # Some are only sent on Modal, or if something happens.
     named = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-    return warning(
-        about,
-        f"{len(missing)} of {len(declared)} attributes of the service have never arrived: {named}."
-        " Send the service a request, and run this again.",
-    )
+    return ok(about, f"{count} have arrived; not yet: {named}")
 
 
 def _auth(endpoint: str, key: str) -> tuple[int, Mapping[str, Any], float]:
@@ -229,19 +292,19 @@ def _unknown_key(case: Case, key: str) -> str:
     )
 
 
-def _age(written: str | None) -> float:
-    """The seconds since a time of Honeycomb, infinite if there is none."""
+def _time(written: str | None) -> float | None:
+    """A time of Honeycomb in seconds since the epoch, or None."""
     try:
-        then = datetime.fromisoformat(written or "")
+        return datetime.fromisoformat(written or "").timestamp()
     except ValueError:
-        return math.inf
-    return max(0, (datetime.now(UTC) - then).total_seconds())
+        return None
 
 
 def _ago(written: str | None) -> str:
-    seconds = _age(written)
-    if seconds == math.inf:
+    then = _time(written)
+    if then is None:
         return "never"
+    seconds = max(0, time.time() - then)
     if seconds < 120:
         return f"{seconds:.0f} seconds ago"
     if seconds < 7200:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ..honeycomb.auth import KEYS_PAGE, kind_of
+from ..honeycomb.auth import DEFECTS, KEYS_PAGE, kind_of
 from ..project import resource_attributes, variable
 from .findings import Case, Finding, ok, otlp_file, problem, warning
 
@@ -130,44 +130,29 @@ def _key_without_endpoint() -> str:
 def _kind_of_key(case: Case, key: str) -> Finding:
     about = "key"
     kind = kind_of(key)
-    match kind:
-        case "ingest":
-            return ok(about, "an ingest key, by its form")
-        case "Classic":
-            dataset = variable("HONEYCOMB_DATASET") or case.service_name
-            return ok(
-                about, f"a Classic key, by its form; spans are sent to the dataset {dataset!r}"
-            )
-        case "configuration":
-            return warning(
-                about,
-                "a configuration key, by its form. It works if it may send events; an ingest key,"
-                " which can do nothing else, is safer in a service.",
-            )
-        case "management":
-            return problem(
-                about, f"It is a management key, which cannot send spans. {_CREATE_INGEST_KEY}"
-            )
-        case "placeholder":
-            return problem(about, f"It is still a placeholder. {_CREATE_INGEST_KEY}")
-        case "ingest key's id" | "configuration key's id":
-            return problem(
-                about,
-                f"It is the {kind}, without its secret. A complete ingest key has 64 characters; its"
-                f" secret is shown once. {_CREATE_INGEST_KEY}",
-            )
-        case _:
-            return warning(
-                about,
-                f"has {len(key)} characters, but not the form of any known kind of Honeycomb key",
-            )
+    if kind in DEFECTS:
+        return problem(about, f"It {DEFECTS[kind]}. {_CREATE_INGEST_KEY}")
+    if kind == "ingest":
+        return ok(about, "an ingest key, by its form")
+    if kind == "Classic":
+        dataset = variable("HONEYCOMB_DATASET") or case.service_name
+        return ok(about, f"a Classic key, by its form; spans are sent to the dataset {dataset!r}")
+    if kind == "configuration":
+        return warning(
+            about,
+            "a configuration key, by its form. It works if it may send events; an ingest key,"
+            " which can do nothing else, is safer in a service.",
+        )
+    return warning(
+        about, f"has {len(key)} characters, but not the form of any known kind of Honeycomb key"
+    )
 
 
 def _malformed_key(key: str) -> str:
     if any(quote in key for quote in "\"'`“”‘’"):
         reason = "a quote: the quotes of a file became part of it. Set it again without them"
-    elif kind_of(key) == "placeholder":
-        return f"HONEYCOMB_API_KEY is still a placeholder. {_CREATE_INGEST_KEY}"
+    elif (kind := kind_of(key)) in DEFECTS:
+        return f"HONEYCOMB_API_KEY {DEFECTS[kind]}. {_CREATE_INGEST_KEY}"
     elif re.search(r"[\r\n]", key):
         reason = "a line break. Set it again in one line"
     elif re.search(r"\s", key):

@@ -108,7 +108,11 @@ def check_test_span(case: Case) -> Iterator[Finding]:
         )
         return
     if " 429: " in reason:
-        yield warning(about, f"{reason} The service retries.")
+        yield problem(
+            about,
+            f"{reason} The service retries, and drops spans if that lasts: look at the usage of the"
+            " team in Honeycomb.",
+        )
         return
     hint = ""
     if "rejected" in reason and not case.is_honeycomb:

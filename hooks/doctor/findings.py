@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from ..project import Project, variable
 from .self_check import SelfCheck
 
-Level: TypeAlias = Literal["ok", "warning", "problem"]
+Level: TypeAlias = Literal["ok", "warning", "unknown", "problem"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,11 @@ def warning(about: str, text: str) -> Finding:
     return Finding(about, "warning", text)
 
 
+def unknown(about: str, text: str) -> Finding:
+    """Something that may keep traces from arriving, and that could not be checked."""
+    return Finding(about, "unknown", text)
+
+
 def problem(about: str, text: str) -> Finding:
     """Something that keeps traces from arriving; the checks after it do not run."""
     return Finding(about, "problem", text)
@@ -43,8 +48,14 @@ class Case:
     self_check: SelfCheck
     packages: Mapping[str, str]
     """Versions of the packages in the project's environment."""
+    import_errors: Mapping[str, str]
+    """Errors of importing packages that create spans, by package."""
+    started: float
+    """Time before the self-check, in seconds since the epoch."""
     auth: Mapping[str, Any] | None = None
     """Honeycomb's description of the key that spans are sent with."""
+    ahead: float = 0.0
+    """Seconds by which this machine's clock is ahead of Honeycomb's."""
 
     @property
     def key(self) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 import httpx
 
 from ..honeycomb.auth import place_of
-from ..honeycomb.client import tls_context
+from ..honeycomb.client import tls_context, user_agent
 from ..terminal import printable
 from .findings import Case, Finding, ok, otlp_file, problem, warning
 
@@ -24,7 +24,8 @@ def check_gateway(case: Case) -> Iterator[Finding]:
     if case.is_honeycomb:
         return
     is_grpc = case.self_check.protocol == "grpc"
-    with httpx.Client(timeout=_SECONDS, verify=tls_context(otlp_file("CERTIFICATE"))) as client:
+    context, headers = tls_context(otlp_file("CERTIFICATE")), {"user-agent": user_agent()}
+    with httpx.Client(timeout=_SECONDS, verify=context, headers=headers) as client:
         url = f"{case.url.scheme}://{case.url.hostname}:{REFINERY_PORT}" if is_grpc else case.origin
         version = _json(_get(client, f"{url}/version"))
         if version.get("source") == "refinery":

@@ -12,6 +12,7 @@ from packaging.version import Version
 
 from ..llm_sdks import LLM_SDKS
 from ..project import ProjectError
+from ..terminal import printable
 from .findings import Case, Finding, ok, problem, warning
 
 # FastAPI creates spans itself since this version.
@@ -30,22 +31,52 @@ for each in distributions():
         versions.setdefault(name.lower().replace("_", "-"), each.version)
 json.dump(versions, sys.stdout)
 """
+# Instrumentors name their module and the library that they are for.
+_IMPORTS: Final = """
+import json, sys
+from importlib import import_module
+from importlib.metadata import entry_points
+errors = {}
+modules = {("genai-prices", "genai_prices", "")}
+for each in entry_points(group="opentelemetry_instrumentor"):
+    modules.add((each.dist.metadata["Name"].lower().replace("_", "-"), each.module, each.name))
+for package, module, library in sorted(modules):
+    try:
+        import_module(module)
+    except ImportError as error:
+        missing = (error.name or "").split(".")[0]
+        if missing not in (library, module):
+            errors[package] = f"{type(error).__name__}: {error}"
+    except BaseException as error:
+        errors[package] = f"{type(error).__name__}: {error}"
+json.dump(errors, sys.stdout)
+"""
 _PROBE_TIMEOUT: Final = 60.0
 
 
 def versions(python: Path) -> dict[str, str]:
     """Versions of the packages that `python` finds, by name. Raises ProjectError if it fails."""
+    return _run(python, _PROBE)
+
+
+def import_errors(python: Path) -> dict[str, str]:
+    """Errors of importing packages that create spans. Raises ProjectError if it cannot be tried."""
+    return _run(python, _IMPORTS)
+
+
+def _run(python: Path, program: str) -> dict[str, str]:
     try:
         done = subprocess.run(
-            [python, "-c", _PROBE],
+            [python, "-c", program],
             check=True,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             timeout=_PROBE_TIMEOUT,
         )
-        found: dict[str, str] = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        # A package may print something when it is imported.
+        found: dict[str, str] = json.loads(done.stdout.splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError) as error:
         raise ProjectError(f"The packages of {python} could not be listed: {error}.") from None
     return found
 
@@ -79,6 +110,7 @@ def _findings(case: Case, about: str) -> Iterator[Finding]:
             " OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf.",
         )
     yield from _fastapi(packages, about)
+    yield from _imports(case, about)
     yield from _database(packages, about)
     yield from _llm(packages, about)
     for name in _OTHERS:
@@ -95,6 +127,22 @@ def _findings(case: Case, about: str) -> Iterator[Finding]:
                 about,
                 f"{name} {installed} is a pre-release, installed because of --prerelease=allow, which"
                 " the service does not need. Lock again without it.",
+            )
+
+
+def _imports(case: Case, about: str) -> Iterator[Finding]:
+    for package, error in case.import_errors.items():
+        text = (
+            f"{package} {case.packages.get(package)} cannot be imported ({printable(error)[:200]})"
+        )
+        is_needed = package == "opentelemetry-instrumentation-fastapi"
+        if is_needed and _number(case.packages.get("fastapi")) < _FASTAPI:
+            yield problem(about, f"{text}, so requests are not traced. Install what it lacks.")
+        elif package == "genai-prices":
+            yield warning(about, f"{text}, so LLM calls have no cost. Install what it lacks.")
+        else:
+            yield warning(
+                about, f"{text}, so it creates no spans. Install what it lacks, or remove it."
             )
 
 

@@ -33,6 +33,8 @@ class SelfCheck:
     """True if the test span was accepted; None if nothing is exported."""
     reason: str
     """The reason why the span was not accepted."""
+    trace_id: str
+    """Trace of the test span, empty if nothing is exported."""
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> Self:
@@ -48,6 +50,7 @@ class SelfCheck:
             warnings=tuple(content["warnings"]),
             accepted=span["accepted"],
             reason=span["reason"] or "",
+            trace_id=span["trace_id"] or "",
         )
 
 

@@ -12,12 +12,20 @@ from .definitions import Definitions
 
 KeyKind: TypeAlias = Literal[
     "ingest",
-    "ingest key's id",
     "configuration",
-    "configuration key's id",
-    "management",
     "Classic",
+    "ingest key's id",
+    "configuration key's id",
+    "ingest key's id and secret",
+    "incomplete ingest key",
+    "uppercase",
+    "management",
     "placeholder",
+    "reference",
+    "masked",
+    "header",
+    "assignment",
+    "URL",
     "unknown",
 ]
 
@@ -25,15 +33,43 @@ _PLACEHOLDER: Final = (
     r"(?i)[<{\[].*|\.+|-+"
     r"|.*(?<![a-z])(your|paste|placeholder|example|change-?_?me|todo|xxx+)(?![a-z]).*"
 )
+# The first that fits.
 _FORMS: Final[tuple[tuple[KeyKind, str], ...]] = (
     ("Classic", r"[0-9a-f]{32}|hc[a-z]ic_[0-9a-z]{58}"),
     ("ingest", r"hc[a-z]ik_[0-9a-z]{58}"),
+    ("configuration", r"hc[a-z]lk_[0-9A-Za-z]{58}"),
     ("ingest key's id", r"hc[a-z]i[kc]_[0-9a-z]{26}"),
+    ("ingest key's id and secret", r"hc[a-z]i[kc]_[0-9a-z]{26}\W[0-9a-z]{32}"),
     ("configuration key's id", r"hc[a-z]lk_\w+"),
     ("management", r"hc[a-z]mk_[\w:]+"),
+    ("masked", r".*[*•…].*|.+\.\.\."),
+    ("incomplete ingest key", r"hc[a-z]i[kc]_\w*"),
+    ("uppercase", r"HC[A-Z]I[KC]_[0-9A-Z]+"),
+    ("header", r"(?i)(x-honeycomb-team\s*[:=]|authorization\s*[:=]|bearer\s).*"),
+    ("assignment", r"(export\s+)?[A-Z][A-Z0-9_]+\s*=.*"),
+    ("URL", r"(?i)https?://.*"),
+    ("reference", r"\$.*|%\w+%|\{\{.*|(op|vault|env|file|secret|aws|gcp)s?:.*"),
     ("placeholder", _PLACEHOLDER),
     ("configuration", r"[0-9A-Za-z]{20,23}"),
 )
+# The reasons why a text cannot be a key of any kind, or not one of the service.
+DEFECTS: Final[Mapping[KeyKind, str]] = {
+    "ingest key's id": "is the ingest key's id, without its secret, which is shown once. A complete"
+    " ingest key has 64 characters",
+    "configuration key's id": "is the configuration key's id, without its secret",
+    "ingest key's id and secret": "is the id and the secret of an ingest key: join them without the"
+    " character between them",
+    "incomplete ingest key": "is not a complete ingest key, which has 64 characters",
+    "uppercase": "is an ingest key in uppercase: keys are in lowercase",
+    "management": "is a management key, which manages keys and environments: it can neither send"
+    " spans nor create boards",
+    "placeholder": "is still a placeholder",
+    "reference": "is a reference that nothing has replaced by the key, as in a file that no shell reads",
+    "masked": "is masked: Honeycomb shows a key once",
+    "header": "is a whole header: keep only the key",
+    "assignment": "is a whole assignment: keep only the part after the equals sign",
+    "URL": "is a URL",
+}
 
 KEYS_PAGE: Final = "in Honeycomb under Manage Environments, your environment, API Keys"
 # As GET /1/auth names them, and as Honeycomb's page does.
@@ -59,7 +95,7 @@ class Place:
 def kind_of(key: str) -> KeyKind:
     """The kind of `key`, judged by its form; no request is sent."""
     for kind, form in _FORMS:
-        if re.fullmatch(form, key):
+        if re.fullmatch(form, key, re.DOTALL):
             return kind
     return "unknown"
 
@@ -69,19 +105,15 @@ def configuration_key_error(key: str | None, permissions: tuple[str, ...]) -> st
     if key is None:
         reason = "is not set"
     else:
-        match kind_of(key):
-            case "configuration" | "unknown":
-                return None
-            case "ingest":
-                reason = "is an ingest key, which can only send spans"
-            case "Classic":
-                reason = "is a key of Honeycomb Classic, which has no environments"
-            case "management":
-                reason = "is a management key, which manages keys and environments, not boards"
-            case "placeholder":
-                reason = "is still a placeholder"
-            case _:
-                reason = "is the id of a key, without its secret"
+        kind = kind_of(key)
+        if kind in ("configuration", "unknown"):
+            return None
+        if kind == "ingest":
+            reason = "is an ingest key, which can only send spans"
+        elif kind == "Classic":
+            reason = "is a key of Honeycomb Classic, which has no environments"
+        else:
+            reason = DEFECTS[kind]
     return f"HONEYCOMB_CONFIG_KEY {reason}. {_create_configuration_key(permissions)}"
 
 

@@ -166,7 +166,7 @@ class HoneycombClient:
             headers={
                 "x-honeycomb-team": self._key,
                 "accept": "application/json",
-                "user-agent": f"copier-honeycomb/{_version()}",
+                "user-agent": user_agent(),
             },
             timeout=self._timeout,
             verify=tls_context(_certificate()) if self._endpoint.startswith("https:") else False,
@@ -275,8 +275,8 @@ def _certificate() -> str | None:
     return variable(f"{prefix}_TRACES_CERTIFICATE") or variable(f"{prefix}_CERTIFICATE")
 
 
-def _version() -> str:
+def user_agent() -> str:
     try:
-        return version("copier-honeycomb")
+        return f"copier-honeycomb/{version('copier-honeycomb')}"
     except PackageNotFoundError:
-        return "dev"
+        return "copier-honeycomb"

@@ -63,6 +63,7 @@ def _short_pauses() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(client, "FIRST_PAUSE", 0.001)
         patched.setattr(arrival, "ARRIVAL_TIMEOUT", 0.1)
+        patched.setattr(arrival, "POLL_SECONDS", 0.02)
         patched.setattr(arrival, "RESPONSE_TIMEOUT", 60.0)
         yield
 

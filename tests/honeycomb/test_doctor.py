@@ -5,27 +5,34 @@ import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
-from threading import Thread
-from typing import Final
+from threading import Event, Thread
 
 import grpc
 import pytest
 import trustme
 
-from hooks.demo.process import free_port
-from hooks.doctor import arrival
+from hooks.doctor import arrival, packages
 from hooks.traces.receiver import Receiver
 
 from ..conftest import Render, Workshop
-from ..fakes.honeycomb import CONFIGURATION_KEY, INGEST_KEY, FakeHoneycomb, Key
+from ..depth import in_depth
+from ..fakes.honeycomb import CONFIGURATION_KEY, INGEST_KEY, FakeHoneycomb, Key, Plan
 from ..fakes.receiver import Fault, FaultyReceiver
+from .broken_setups import OTHER_KEY, SET_UPS, Broken
 from .conftest import Commands, Result
 
-OTHER_KEY: Final = INGEST_KEY[:-1] + "z"
-FREE: Final = f"http://127.0.0.1:{free_port()}"
+# They do not depend on the variables.
+VERSIONS, IMPORT_ERRORS = cache(packages.versions), cache(packages.import_errors)
+
+
+@pytest.fixture
+def cached_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """List the packages of an environment once."""
+    monkeypatch.setattr(packages, "versions", VERSIONS)
+    monkeypatch.setattr(packages, "import_errors", IMPORT_ERRORS)
 
 
 @pytest.fixture(scope="module")
@@ -80,22 +87,26 @@ def test_configuration_key_enables_the_check_of_arrived_columns(
         "HONEYCOMB_CONFIG_KEY": CONFIGURATION_KEY,
         "HONEYCOMB_API_ENDPOINT": honeycomb.url,
     }
-    declared = _declared(commands)
-    count = len(declared)
     [warned] = lines(commands.run("doctor", **variables), "warning")
-    assert f"{count} of {count} attributes of the service have never arrived: " in warned
-    assert min(declared) in warned
+    assert "no attribute of the service has arrived yet. Send it a request" in warned
 
     # A column that apply created has not arrived.
     assert commands.run("apply", **variables).code == 0
     [warned] = lines(commands.run("doctor", **variables), "warning")
-    assert f"{count} of {count} attributes" in warned
+    assert "no attribute of the service has arrived yet" in warned
 
-    honeycomb.store.take_span("order-intake", dict.fromkeys(declared, 1))
+    # Off Modal, some attributes never arrive.
+    declared = _declared(commands)
+    sent = [name for name in declared if not name.startswith("modal.")]
+    honeycomb.store.take_span("order-intake", dict.fromkeys(sent, 1))
     result = commands.run("doctor", **variables)
-    assert result.code == 0
-    assert not lines(result, "warning")
-    assert f"all {count} attributes of the service have arrived" in result.out
+    assert (result.code, lines(result, "warning")) == (0, [])
+    assert f"{len(sent)} of {len(declared)} attributes of the service have arrived" in result.out
+    assert "not yet: modal.function_call_id" in result.out
+    honeycomb.store.take_span("order-intake", {"modal.function_call_id": "fc-1"})
+    result = commands.run("doctor", **variables)
+    assert f"all {len(declared)} attributes of the service have arrived" in result.out
+    assert "the test span has arrived" in result.out
     check_no_key(result)
 
 
@@ -104,152 +115,20 @@ def _declared(commands: Commands) -> list[str]:
     return [line.split()[-1] for line in text.splitlines() if line.startswith("      - id: ")]
 
 
-@dataclass(frozen=True)
-class Broken:
-    """A configuration and its finding. {honeycomb}, {grpc} and {tls} are replaced by URLs of the fake."""
-
-    name: str
-    found: str
-    variables: dict[str, str] = field(default_factory=dict)
-    level: str = "problem"
-
-    def __str__(self) -> str:
-        return self.name
+def test_broken_set_ups_are_many_and_distinct() -> None:
+    assert len(SET_UPS) == len({broken.name for broken in SET_UPS}) >= 120
 
 
-SET_UPS: Final = (
-    Broken("switched off", "HONEYCOMB_ENABLED disables", {"HONEYCOMB_ENABLED": "false"}),
-    Broken("SDK disabled", "OTEL_SDK_DISABLED disables", {"OTEL_SDK_DISABLED": "true"}),
-    Broken("sampler off", "OTEL_TRACES_SAMPLER=always_off", {"OTEL_TRACES_SAMPLER": "always_off"}),
-    Broken("exporter none", "OTEL_TRACES_EXPORTER=none", {"OTEL_TRACES_EXPORTER": "none"}),
-    Broken("exporter console", "are printed, not exported", {"OTEL_TRACES_EXPORTER": "console"}),
-    Broken("no key", "HONEYCOMB_API_KEY is not set", {"HONEYCOMB_API_KEY": ""}),
-    Broken("key in quotes", "contains a quote", {"HONEYCOMB_API_KEY": f'"{INGEST_KEY}"'}),
-    Broken("key in two lines", "a line break", {"HONEYCOMB_API_KEY": f"{INGEST_KEY}\nx"}),
-    Broken("key with a space", "a space", {"HONEYCOMB_API_KEY": f"{INGEST_KEY} x"}),
-    Broken("key with a dash", "invalid in a key", {"HONEYCOMB_API_KEY": f"{INGEST_KEY}–"}),
-    Broken("placeholder", "a placeholder", {"HONEYCOMB_API_KEY": "<paste-your-api-key-here>"}),
-    Broken("plain placeholder", "a placeholder", {"HONEYCOMB_API_KEY": "your-api-key"}),
-    Broken("id of a key", "without its secret", {"HONEYCOMB_API_KEY": INGEST_KEY[:32]}),
-    Broken("management key", "management key", {"HONEYCOMB_API_KEY": "hcamk_" + "a" * 26}),
-    Broken("unknown key", "does not know the key (401)", {"HONEYCOMB_API_KEY": OTHER_KEY}),
-    Broken(
-        "key in the headers alone",
-        "used only if OTEL_EXPORTER_OTLP_ENDPOINT is set",
-        {
-            "HONEYCOMB_API_KEY": "",
-            "OTEL_EXPORTER_OTLP_HEADERS": f"x-honeycomb-team={INGEST_KEY}",
-        },
-    ),
-    Broken(
-        "another key in the headers",
-        "another key in x-honeycomb-team",
-        {
-            "HONEYCOMB_API_KEY": OTHER_KEY,
-            "OTEL_EXPORTER_OTLP_HEADERS": f"x-honeycomb-team={INGEST_KEY}",
-        },
-        "warning",
-    ),
-    Broken(
-        "configuration key",
-        "an ingest key, which can do nothing else, is safer",
-        {"HONEYCOMB_API_KEY": CONFIGURATION_KEY},
-        "warning",
-    ),
-    Broken("no scheme", "URL", {"HONEYCOMB_API_ENDPOINT": "api.honeycomb.io"}),
-    Broken("path twice", "Remove it", {"HONEYCOMB_API_ENDPOINT": "{honeycomb}/v1/traces"}),
-    Broken(
-        "path for gRPC",
-        "not used with gRPC",
-        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "HONEYCOMB_API_ENDPOINT": "{grpc}/v1/traces"},
-    ),
-    Broken(
-        "no path",
-        "append /v1/traces",
-        {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "{honeycomb}"},
-    ),
-    Broken("page", "Honeycomb's web page", {"HONEYCOMB_API_ENDPOINT": "https://ui.honeycomb.io"}),
-    Broken(
-        "plain HTTP",
-        "requires https://",
-        {"HONEYCOMB_API_ENDPOINT": "http://api.honeycomb.io"},
-    ),
-    Broken(
-        "port of a Collector",
-        "does not listen on port 4318",
-        {"HONEYCOMB_API_ENDPOINT": "https://api.honeycomb.io:4318"},
-    ),
-    Broken("no such name", "cannot be resolved", {"HONEYCOMB_API_ENDPOINT": "https://hc.invalid"}),
-    Broken("closed port", "nothing listens on that port", {"HONEYCOMB_API_ENDPOINT": FREE}),
-    Broken("TLS to plain HTTP", "does not support TLS", {"HONEYCOMB_API_ENDPOINT": "{tls}"}),
-    Broken("dead proxy", "The proxy 127.0.0.1", {"http_proxy": FREE, "no_proxy": ""}),
-    Broken(
-        "missing certificate",
-        "names a file that does not exist",
-        {"OTEL_EXPORTER_OTLP_CERTIFICATE": "/no/such/file.pem"},
-    ),
-    Broken(
-        "gRPC to a port for HTTP",
-        "set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf",
-        {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_ENDPOINT": "{honeycomb}"},
-    ),
-    Broken(
-        "HTTP to a port for gRPC",
-        "set OTEL_EXPORTER_OTLP_PROTOCOL=grpc",
-        {"OTEL_EXPORTER_OTLP_ENDPOINT": "{grpc}"},
-    ),
-    Broken(
-        "unknown key over gRPC",
-        "API key rejected (UNAUTHENTICATED)",
-        {
-            "HONEYCOMB_API_KEY": OTHER_KEY,
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
-            "OTEL_EXPORTER_OTLP_ENDPOINT": "{grpc}",
-        },
-    ),
-    Broken(
-        "another name",
-        "OTEL_SERVICE_NAME sets it to 'other'",
-        {"OTEL_SERVICE_NAME": "other"},
-        "warning",
-    ),
-    Broken(
-        "another name by the resource",
-        "OTEL_RESOURCE_ATTRIBUTES sets it to 'other'",
-        {"OTEL_RESOURCE_ATTRIBUTES": "service.name=other"},
-        "warning",
-    ),
-    Broken(
-        "a weight on everything",
-        "Honeycomb multiplies every",
-        {"OTEL_RESOURCE_ATTRIBUTES": "SampleRate=10"},
-        "warning",
-    ),
-    Broken("rate 0", "must be a whole number above 0", {"HONEYCOMB_SAMPLE_RATE": "0"}, "warning"),
-    Broken(
-        "odd ratio",
-        "is not 1 in N; using 1 in 3",
-        {"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.3"},
-        "warning",
-    ),
-    Broken(
-        "two samplers",
-        "OTEL_TRACES_SAMPLER takes precedence",
-        {"OTEL_TRACES_SAMPLER": "always_on", "HONEYCOMB_SAMPLE_RATE": "10"},
-        "warning",
-    ),
-    Broken(
-        "wrong configuration key",
-        "is an ingest key",
-        {"HONEYCOMB_CONFIG_KEY": INGEST_KEY},
-        "warning",
-    ),
+@pytest.mark.parametrize(
+    "broken",
+    [
+        # In depth, since each runs the self-check: 0.6 s of CPU.
+        pytest.param(broken, id=broken.name, marks=() if number % 5 == 0 else in_depth)
+        for number, broken in enumerate(SET_UPS)
+    ],
 )
-
-
-@pytest.mark.parametrize("broken", SET_UPS, ids=str)
-def test_broken_configuration_is_diagnosed(
-    broken: Broken, commands: Commands, honeycomb: FakeHoneycomb
+def test_broken_set_up_is_diagnosed(
+    broken: Broken, commands: Commands, honeycomb: FakeHoneycomb, cached_packages: None
 ) -> None:
     variables = {"HONEYCOMB_API_KEY": INGEST_KEY, "HONEYCOMB_API_ENDPOINT": "{honeycomb}"}
     variables |= broken.variables
@@ -259,21 +138,20 @@ def test_broken_configuration_is_diagnosed(
         ("{tls}", honeycomb.url.replace("http", "https")),
     ):
         variables = {name: value.replace(stands, url) for name, value in variables.items()}
+    broken.prepare(honeycomb)
 
     result = commands.run("doctor", **variables)
 
-    found = lines(result, broken.level)
-    assert any(broken.found in line for line in found), result.out
-    if broken.level == "problem":
-        assert result.code == 1
-        # The last line: findings after it would only be consequences.
-        assert result.out.splitlines()[-3] == found[-1]
-        assert len(found) == 1
-    else:
-        assert result.code == 0
-        assert len(found) == 1, result.out
+    [first, *_] = [line for line in result.out.splitlines() if not line.startswith("ok ")]
+    assert first.startswith(f"{broken.level:8} "), result.out
+    assert broken.found in first, result.out
+    assert (result.code, result.err) == (broken.code, "")
+    if broken.code == 1:
+        # The last finding: those after it would only be consequences.
+        assert result.out.splitlines()[-3].startswith("problem "), result.out
+        assert len(lines(result, "problem")) == 1
+    elif broken.code == 0:
         assert honeycomb.spans
-    assert result.err == ""
     check_no_key(result)
 
 
@@ -396,25 +274,7 @@ def test_grpc_uses_the_client_certificate(
     assert (result.code, len(accepted)) == (0, 1), result.out
 
 
-@pytest.mark.parametrize(
-    ("status", "level", "found"),
-    [
-        (429, "warning", "The service retries."),
-        (500, "problem", "returned 500: a server error."),
-        (413, "problem", "returned 413: the request is too large."),
-    ],
-)
-def test_rejected_span_is_diagnosed(
-    status: int, level: str, found: str, commands: Commands, honeycomb: FakeHoneycomb
-) -> None:
-    honeycomb.ingest_status = status
-    result = commands.run(
-        "doctor", HONEYCOMB_API_KEY=INGEST_KEY, HONEYCOMB_API_ENDPOINT=honeycomb.url
-    )
-    assert found in lines(result, level)[0]
-
-
-def test_keys_of_two_environments_are_diagnosed(
+def test_dataset_of_a_key_for_another_environment_is_not_known(
     commands: Commands, honeycomb: FakeHoneycomb
 ) -> None:
     honeycomb.keys[INGEST_KEY] = Key("ingest", frozenset(), "Test")
@@ -424,11 +284,87 @@ def test_keys_of_two_environments_are_diagnosed(
         HONEYCOMB_CONFIG_KEY=CONFIGURATION_KEY,
         HONEYCOMB_API_ENDPOINT=honeycomb.url,
     )
-    warned = "\n".join(lines(result, "warning"))
-    assert "it lacks the permission to create datasets" in warned
+    assert result.code == 2
+    assert "traces are sent to the one" in lines(result, "warning")[0]
+    assert "HONEYCOMB_API_KEY may not create datasets" in lines(result, "unknown")[0]
+
+
+@pytest.mark.parametrize("plan", ["pro", "enterprise"])
+def test_test_span_is_followed_until_it_arrives(plan: Plan, commands: Commands) -> None:
+    with FakeHoneycomb(plan=plan) as honeycomb:
+        result = commands.run(
+            "doctor",
+            HONEYCOMB_API_KEY=INGEST_KEY,
+            HONEYCOMB_CONFIG_KEY=CONFIGURATION_KEY,
+            HONEYCOMB_API_ENDPOINT=honeycomb.url,
+        )
+
+    assert result.code == 0
+    assert "the test span has arrived" in result.out
+    [created] = [one.status for one in honeycomb.exchanges if "query_results" in one.path][:1]
+    assert created == (201 if plan == "enterprise" else 403)
+
+
+def test_ipv6_endpoint_is_supported(commands: Commands) -> None:
+    with FakeHoneycomb(host="::1") as honeycomb:
+        result = commands.run(
+            "doctor", HONEYCOMB_API_KEY=INGEST_KEY, HONEYCOMB_API_ENDPOINT=honeycomb.url
+        )
+
+    assert honeycomb.url.startswith("http://[::1]:")
+    assert (result.code, len(honeycomb.spans)) == (0, 1), result.out
+    assert f"{honeycomb.url} over http/protobuf" in result.out
+
+
+def test_check_that_does_not_finish_ends_at_its_deadline(
+    commands: Commands, monkeypatch: pytest.MonkeyPatch, cached_packages: None
+) -> None:
+    blocked = Event()
+    monkeypatch.setattr("hooks.doctor.CHECK_TIMEOUT", 1.0)
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: blocked.wait(60))
+    try:
+        result = commands.run(
+            "doctor", HONEYCOMB_API_KEY=INGEST_KEY, HONEYCOMB_API_ENDPOINT="http://slow.invalid"
+        )
+    finally:
+        blocked.set()
+
+    assert result.code == 1
+    assert "network      The check did not finish within 1 s" in lines(result, "problem")[0]
+
+
+def test_doctor_finds_the_project_from_a_folder_in_it(
+    commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    inner = Commands(commands.folder / "order_intake/api", **commands.variables)
+
+    result = inner.run("doctor", HONEYCOMB_API_KEY=INGEST_KEY, HONEYCOMB_API_ENDPOINT=honeycomb.url)
+
+    assert result.code == 0, result.out
+
+
+def test_package_that_cannot_be_imported_is_named(
+    commands: Commands, honeycomb: FakeHoneycomb, tmp_path: Path
+) -> None:
+    name = "opentelemetry_instrumentation_shop"
+    folder = tmp_path / f"{name}-0.48b0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.48b0\n")
+    entry = f"[opentelemetry_instrumentor]\nshop = {name}:Instrumentor\n"
+    (folder / "entry_points.txt").write_text(entry)
+    (tmp_path / f"{name}.py").write_text("import pkg_resources_of_old")
+
+    result = commands.run(
+        "doctor",
+        HONEYCOMB_API_KEY=INGEST_KEY,
+        HONEYCOMB_API_ENDPOINT=honeycomb.url,
+        PYTHONPATH=str(tmp_path),
+    )
+
+    [line] = lines(result, "warning")
     assert (
-        "HONEYCOMB_API_KEY belongs to Acme, Test and HONEYCOMB_CONFIG_KEY to Acme, Production"
-        in warned
+        "opentelemetry-instrumentation-shop 0.48b0 cannot be imported (ModuleNotFoundError: No module"
+        " named 'pkg_resources_of_old'), so it creates no spans." in line
     )
 
 

@@ -37,6 +37,7 @@ _PERMISSIONS: Final = {
     "derived_columns": "columns",
     "queries": "columns",
     "query_annotations": "columns",
+    "query_results": "columns",
     "slos": "slos",
     "burn_alerts": "slos",
     "triggers": "triggers",
@@ -73,7 +74,14 @@ class FakeHoneycomb:
     url: str
     grpc_url: str
 
-    def __init__(self, plan: Plan = "enterprise", keys: Mapping[str, Key] = KEYS) -> None:
+    def __init__(
+        self,
+        plan: Plan = "enterprise",
+        keys: Mapping[str, Key] = KEYS,
+        *,
+        host: str = "127.0.0.1",
+    ) -> None:
+        self._host = host
         self.store = Store(plan)
         self.keys = dict(keys)
         self.spans: list[Span] = []
@@ -84,6 +92,8 @@ class FakeHoneycomb:
         """Requests to the API since the fault was set."""
         self.ingest_status = 200
         """Status of responses to OTLP over HTTP."""
+        self.drops_spans = False
+        """Accept spans without storing them."""
         self.before: Callable[[str, str], None] | None = None
         """Called with method and path before a request to the API is executed."""
         self._lock = Lock()
@@ -95,9 +105,10 @@ class FakeHoneycomb:
         self.requests = 0
 
     def __enter__(self) -> Self:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
+        is_ipv6 = ":" in self._host
+        server = (_IPv6Server if is_ipv6 else ThreadingHTTPServer)((self._host, 0), _handler(self))
         server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{server.server_port}"
+        self.url = f"http://{f'[{self._host}]' if is_ipv6 else self._host}:{server.server_port}"
         Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         self._stack.callback(server.server_close)
         self._stack.callback(server.shutdown)
@@ -146,8 +157,16 @@ class FakeHoneycomb:
                 name = str(span.resource.get("service.name", "unknown_service"))
                 columns = {**built_in, **span.resource, **span.attributes}
                 columns.pop("SampleRate", None)
+                if self.drops_spans or not self._may_store(known, name):
+                    self.spans.pop()
+                    continue
                 self.store.take_span(name, columns)
         return None
+
+    def _may_store(self, key: Key, dataset: str) -> bool:
+        if key.type != "ingest" or "createDatasets" in key.access:
+            return True
+        return any(one["name"] == dataset for one in self.store.datasets.values())
 
     def answer(self, method: str, path: str, key: str | None, content: bytes) -> tuple[int, Any]:
         """Execute a request to the API."""
@@ -239,6 +258,17 @@ class FakeHoneycomb:
             if rest and rest[0] in store.queries[slug]:
                 return 200, _shown(store.queries[slug][rest[0]])
             raise Refusal(404, "query not found", "not-found")
+        if resource == "query_results":
+            if store.plan != "enterprise":
+                raise Refusal(403, "the Query Data API is not part of your plan", "forbidden")
+            if method == "POST":
+                return 201, {
+                    "id": body["query_id"],
+                    "query_id": body["query_id"],
+                    "complete": False,
+                }
+            rows = [{"data": {"COUNT": self._count(store.queries[slug][rest[0]])}}]
+            return 200, {"id": rest[0], "complete": True, "data": {"results": rows}}
         if resource == "burn_alerts" and method == "GET" and not rest:
             if "slo_id" not in query:
                 raise Invalid("slo_id", "is required", "missing")
@@ -280,6 +310,12 @@ class FakeHoneycomb:
             method, rest, body, among, make[resource], change.get(resource), delete.get(resource)
         )
 
+    def _count(self, query: Body) -> int:
+        """The spans of the trace that a query filters by."""
+        [filter_] = query["filters"]
+        assert (filter_["column"], filter_["op"]) == ("trace.trace_id", "=")
+        return sum(span.trace_id == filter_["value"] for span in self.spans)
+
     def _objects(
         self,
         method: str,
@@ -310,6 +346,10 @@ class FakeHoneycomb:
                 del among[rest[0]]
             return 204, None
         raise Refusal(405, "method not allowed")
+
+
+class _IPv6Server(ThreadingHTTPServer):
+    address_family = socket.AF_INET6
 
 
 def _shown(query: Body) -> Body:
