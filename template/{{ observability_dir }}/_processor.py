@@ -212,7 +212,9 @@ class TelemetryProcessor(SpanProcessor):
             if event.name == "exception":
                 attributes = event.attributes or {}
                 exception = attributes.get("exception.type"), attributes.get("exception.message")
-                if exception in recorded or (recorded and _is_group(exception[0])):
+                # OpenTelemetry's own code records a group beside its members.
+                is_group = str(exception[0]).endswith("ExceptionGroup")
+                if exception in recorded or (recorded and is_group):
                     continue
                 recorded.add(exception)
             events.append(event)
@@ -220,11 +222,6 @@ class TelemetryProcessor(SpanProcessor):
             others = self._exceptions.get(span.parent.span_id, set())
             _remember(self._exceptions, span.parent.span_id, others | recorded)
         return events
-
-
-def _is_group(kind: object) -> bool:
-    # OpenTelemetry's own code records a group beside its members.
-    return str(kind).endswith("ExceptionGroup")
 
 
 def _remember(entries: OrderedDict[int, T], key: int, entry: T) -> T | None:

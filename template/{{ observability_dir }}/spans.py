@@ -22,9 +22,9 @@ _SHARED: Final = context.create_key("span-attributes")
 
 # In the context of work for a request whose client may disconnect.
 REQUEST: Final = context.create_key("observability.request")
-# Attributes of exceptions: the last trace that has an event for it, and if there is none.
+# Attributes of exceptions: the last trace that has an event for it, and if none may have one.
 _RECORDED: Final = "_recorded_in_trace"
-_EXPECTED: Final = "_is_expected"
+EXPECTED: Final = "_is_expected"
 
 
 class traced:
@@ -199,11 +199,6 @@ def is_recorded(error: BaseException, span: Span) -> bool:
     return all(vars(each).get(_RECORDED) == trace_id for each in _members(error))
 
 
-def expect(error: BaseException) -> None:
-    """Do not record `error` anywhere."""
-    vars(error)[_EXPECTED] = True
-
-
 def is_expected(error: BaseException) -> bool:
     """Return true if `error` is a response, or the normal end of a connection or a generator."""
     if isinstance(error, BaseExceptionGroup):
@@ -222,7 +217,7 @@ def is_expected(error: BaseException) -> bool:
             return error.code in (1000, 1001, 1005, 1006)  # the last two: without a close frame
         if isinstance(error, ClientDisconnect):
             return True
-    return isinstance(error, GeneratorExit) or _EXPECTED in vars(error)
+    return isinstance(error, GeneratorExit) or EXPECTED in vars(error)
 
 
 def _members(error: BaseException) -> Iterator[BaseException]:

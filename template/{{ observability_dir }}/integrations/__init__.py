@@ -1,17 +1,27 @@
 """Integrations with libraries, one per module. Each is used only if its library is installed."""
 
+import logging
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any
 
+logger = logging.getLogger(__name__)
 
-def when_imported(name: str, action: Callable[[Any], None]) -> None:
-    """Call `action` with the module `name`, now or after its import, which may take seconds."""
+
+def when_imported(name: str, trace_calls: Callable[[Any], None]) -> None:
+    """Call `trace_calls` with the module `name`, now or after its import, which may take seconds."""
+
+    def act(module: Any) -> None:
+        try:
+            trace_calls(module)
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            logger.warning("Could not trace calls of %s: %s", name, error)
+
     if name in sys.modules:
-        action(sys.modules[name])
+        act(sys.modules[name])
     else:
-        sys.meta_path.insert(0, _Finder(name, action))
+        sys.meta_path.insert(0, _Finder(name, act))
 
 
 class _Finder:

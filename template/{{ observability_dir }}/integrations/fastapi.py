@@ -17,9 +17,9 @@ from opentelemetry.trace import Span, SpanKind
 from .._settings import excluded_urls, is_disabled
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
 from ..spans import (
+    EXPECTED,
     REQUEST,
     enter_span,
-    expect,
     is_expected,
     is_recorded,
     leave_span,
@@ -164,7 +164,7 @@ def _observed(app: ASGIApp) -> ASGIApp:
                 await send(message)
             except OSError as error:
                 request.disconnect = {}
-                expect(error)
+                vars(error)[EXPECTED] = True
                 raise
 
         if scope["type"] == "websocket":

@@ -1,7 +1,6 @@
 """HTTP clients: one CLIENT span per request of httpx, httpx2, requests or aiohttp."""
 
-import logging
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from functools import wraps
 from typing import Any, Final
@@ -13,8 +12,6 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from .._settings import is_disabled
 from ..spans import traced
 from . import when_imported
-
-logger = logging.getLogger(__name__)
 
 # Each library, with its name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS.
 _LIBRARIES: Final = {
@@ -35,34 +32,35 @@ def trace_http_clients() -> None:
 
 
 def _patch(module: Any) -> None:
-    try:
-        if module.__name__ == "aiohttp":
-            _patch_aiohttp(module.ClientSession)
-        elif module.__name__ == "requests":
-            module.Session.send = _traced_send(module.Session.send)
-        else:
-            module.Client.send = _traced_send(module.Client.send)
-            module.AsyncClient.send = _traced_async_send(module.AsyncClient.send)
-    except Exception as error:  # noqa: BLE001 - telemetry never raises
-        logger.warning("Could not trace requests of %s: %s", module.__name__, error)
+    if module.__name__ == "aiohttp":
+        _patch_aiohttp(module.ClientSession)
+    elif module.__name__ == "requests":
+        _patch_send(module.Session)
+    else:
+        _patch_send(module.Client)
+        _patch_async_send(module.AsyncClient)
 
 
-def _traced_send(send: Callable[..., Any]) -> Callable[..., Any]:
+def _patch_send(client: Any) -> None:
+    send = client.send
+
     @wraps(send)
-    def traced_send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+    def traced_send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         with _request(request.method, str(request.url), request.headers) as span:
-            return _ended(span, send(client, request, *args, **kwargs))
+            return _ended(span, send(self, request, *args, **kwargs))
 
-    return traced_send
+    client.send = traced_send
 
 
-def _traced_async_send(send: Callable[..., Any]) -> Callable[..., Any]:
+def _patch_async_send(client: Any) -> None:
+    send = client.send
+
     @wraps(send)
-    async def traced_send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
+    async def traced_send(self: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
         with _request(request.method, str(request.url), request.headers) as span:
-            return _ended(span, await send(client, request, *args, **kwargs))
+            return _ended(span, await send(self, request, *args, **kwargs))
 
-    return traced_send
+    client.send = traced_send
 
 
 def _patch_aiohttp(session: Any) -> None:
@@ -71,10 +69,10 @@ def _patch_aiohttp(session: Any) -> None:
     send = session._request
 
     @wraps(send)
-    async def traced_send(client: Any, method: str, url: Any, **kwargs: Any) -> Any:
+    async def traced_send(self: Any, method: str, url: Any, **kwargs: Any) -> Any:
         kwargs["headers"] = headers = CIMultiDict(kwargs.get("headers") or ())
-        with _request(method, str(client._build_url(url)), headers) as span:
-            return _ended(span, await send(client, method, url, **kwargs))
+        with _request(method, str(self._build_url(url)), headers) as span:
+            return _ended(span, await send(self, method, url, **kwargs))
 
     session._request = traced_send
 

@@ -1,8 +1,6 @@
 """LLM SDKs and frameworks: the installed instrumentation of each, enabled once it is imported."""
 
-import logging
 import os
-from collections.abc import Callable
 from functools import partial
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
@@ -10,8 +8,6 @@ from typing import Any, Final
 
 from .._settings import captures_content, is_disabled
 from . import when_imported
-
-logger = logging.getLogger(__name__)
 
 # Packages of instrumentations, by preference, and the module of the SDK that each patches. Several
 # have the same entry point name, so that the name alone does not identify one.
@@ -38,7 +34,7 @@ def instrument_llm_sdks() -> None:
     if is_disabled("anthropic"):
         os.environ.setdefault("ANTHROPIC_OPEN_TELEMETRY", "false")
     if not is_disabled("pydantic_ai"):
-        _when_imported("pydantic_ai", _instrument_pydantic_ai)
+        when_imported("pydantic_ai", _instrument_pydantic_ai)
     if not find_spec("opentelemetry.instrumentation"):
         return  # finding entry points takes milliseconds
     installed = entry_points(group="opentelemetry_instrumentor")
@@ -48,20 +44,10 @@ def instrument_llm_sdks() -> None:
         each = found.get(package)
         if each and not is_disabled(each.name) and module not in enabled:
             enabled.add(module)
-            _when_imported(module, partial(_instrument, each))
+            when_imported(module, partial(_instrument, each))
 
 
-def _when_imported(module: str, instrument: Callable[[], None]) -> None:
-    def enable(imported: Any) -> None:
-        try:
-            instrument()
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            logger.warning("Could not trace calls of %s: %s", module, error)
-
-    when_imported(module, enable)
-
-
-def _instrument(entry_point: EntryPoint) -> None:
+def _instrument(entry_point: EntryPoint, module: Any) -> None:
     if entry_point.name == "anthropic" and find_spec("anthropic._tracing"):
         return  # the SDK creates spans itself
     instrumentor = entry_point.load()()
@@ -73,7 +59,7 @@ def _instrument(entry_point: EntryPoint) -> None:
         os.environ.update(variables)
 
 
-def _instrument_pydantic_ai() -> None:
+def _instrument_pydantic_ai(module: Any) -> None:
     from pydantic_ai import Agent
     from pydantic_ai.models.instrumented import InstrumentationSettings
 

@@ -56,7 +56,7 @@ def enter_container(name: str, function: Any) -> None:
         served = "--" + re.escape(name.replace(".", "-")) + r"-[A-Za-z0-9]{1,8}\.modal\.run"
         if re.search(served, function.get_web_url() or ""):
             os.environ.setdefault("ENVIRONMENT", "development")
-        _shut_down_on_sigterm()
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     except Exception as error:  # noqa: BLE001 - telemetry never raises
         logger.warning("Could not prepare the Modal container: %s", error)
 
@@ -65,10 +65,6 @@ def _set_name(name: str) -> None:
     # First, because the last of two attributes with the same name wins.
     attributes = [f"faas.name={name}", os.environ.get("OTEL_RESOURCE_ATTRIBUTES")]
     os.environ["OTEL_RESOURCE_ATTRIBUTES"] = ",".join(filter(None, attributes))
-
-
-def _shut_down_on_sigterm() -> None:
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
 
 
 def traced_function(name: str, *, trigger: str = "other") -> Callable[[_F], _F]:
@@ -102,7 +98,7 @@ def traced_function(name: str, *, trigger: str = "other") -> Callable[[_F], _F]:
 
     def decorate(function: _F) -> _F:
         if is_container():
-            _shut_down_on_sigterm()
+            signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
         wrapped: Any = function
 
         def of_function(*args: Any, **kwargs: Any) -> Any:
