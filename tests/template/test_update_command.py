@@ -359,7 +359,12 @@ def test_check_update_exits_with_2_if_there_is_an_update(updates: Updates) -> No
     ("updates", "number", "answers"),
     [
         (NEW, 0, {"package_name": "intake"}),
-        (PACKAGE, 1, {"package_dir": "src/acme/infra", "import_name": "acme.infra"}),
+        pytest.param(
+            PACKAGE,
+            1,
+            {"package_dir": "src/acme/infra", "import_name": "acme.infra"},
+            marks=in_depth,
+        ),
     ],
     indirect=["updates"],
     ids=["renamed", "moved"],

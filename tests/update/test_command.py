@@ -59,6 +59,7 @@ def test_output_lists_conflicts_changes_and_the_next_commands(small: Small) -> N
     assert git(small.folder, "show", f":1:{GUIDE}").startswith("Line 1.\nLine 2.\nLine 3.\n")
 
 
+@in_depth
 def test_pretend_prints_the_result_and_changes_nothing(small: Small) -> None:
     edit_guide(small)
     before = small.state()
@@ -220,6 +221,7 @@ def test_undo_refuses_a_committed_update_and_allows_other_commits(small: Small) 
     )
 
 
+@in_depth
 def test_printed_commands_commit_and_undo(small: Small) -> None:
     done = small.run()
     [commit] = re.findall(r"^    (git add .+)$", done.out, re.MULTILINE)

@@ -67,7 +67,8 @@ def test_update_removes_a_recorded_credential_and_uses_the_credential_helper(
     assert (done.code, done.out) == (0, "shop is up to date with v2.0.0.\n")
 
 
-@pytest.mark.parametrize("layout", [pytest.param("new", marks=in_depth), "existing"])
+@in_depth
+@pytest.mark.parametrize("layout", ["new", "existing"])
 def test_copy_and_update_of_copier_record_and_print_no_credential(
     layout: str, port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -155,6 +155,7 @@ def test_answers_file_that_git_does_not_track_is_refused(small: Small) -> None:
     )
 
 
+@in_depth
 def test_project_of_a_later_release_is_refused(small: Small) -> None:
     small.edit(ANSWERS_FILE, "v1.0.0", "v2.0.0")
     small.commit()

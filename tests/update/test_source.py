@@ -12,6 +12,7 @@ from uv import find_uv_bin
 from hooks.source import clone_url, requirement, without_credentials
 
 from ..conftest import TEMPLATE
+from ..depth import in_depth
 
 GITHUB = "git+ssh://git@github.com/acme/template.git"
 # As it is recorded; in the documents; in messages, at a release.
@@ -80,12 +81,12 @@ def test_each_form_of_the_address_is_printed_as_uvx_accepts_it(
     assert template.render(answers) == in_documents
     assert template.render(answers, release="v1.2.0") == f"{in_messages}@v1.2.0"
     assert requirement(recorded, "v1.2.0") == f"{in_messages}@v1.2.0"
-    for words in (in_documents, f"{in_messages}@v1.2.0"):
-        [source] = shlex.split(words)
-        assert_parsed_by_uv(source)
 
 
-def assert_parsed_by_uv(source: str) -> None:
+@in_depth
+@pytest.mark.parametrize("source", sorted({words for _, *both in SOURCES for words in both}))
+def test_each_printed_form_is_parsed_by_uvx(source: str) -> None:
+    [source] = shlex.split(source)
     done = subprocess.run(
         [find_uv_bin(), "tool", "run", "--offline", "--from", source, "copier-honeycomb"],
         env={"PATH": "", "UV_CACHE_DIR": "/nonexistent", "UV_NO_CACHE": "1"},
