@@ -9,6 +9,7 @@ from ..honeycomb.conftest import Commands
 from ..template.conftest import NewProject
 from ..template.edits import edit_in_every_way
 from ..template.projects import (
+    KINDS,
     Kind,
     contents,
     executables,
