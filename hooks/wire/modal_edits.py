@@ -1,4 +1,4 @@
-"""Give the Modal functions that serve an application the secret, the packages and the module."""
+"""Give the Modal functions of an application the secret, the packages and the module."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,7 +9,7 @@ import libcst as cst
 
 from .app_calls import AppCall, all_app_calls, imported_names
 from .dependency_file import inline_dependencies
-from .modal_functions import ModalFunction, decorator, modal_functions, serves
+from .modal_functions import ModalFunction, decorator, modal_functions, serves, workers
 from .modal_image import (
     Requirements,
     add_argument,
@@ -82,6 +82,9 @@ def wire_modal(
                 edits.wired.append(path)
                 _wire_function(functions[index], app, module, requirements, edits)
             index += 1
+    for path in dict.fromkeys(edits.wired):
+        for worker in workers(edits.project, path):
+            _wire_function(worker, None, module, requirements, edits)
     return edits
 
 
@@ -155,11 +158,12 @@ def _current(project: Project, app: AppCall) -> AppCall:
 
 def _wire_function(
     function: ModalFunction,
-    app: AppCall,
+    app: AppCall | None,
     module: str,
     requirements: Requirements,
     edits: ModalEdits,
 ) -> None:
+    """Edit a function that serves `app`, or is called by one that does."""
     project, path, name = edits.project, function.path, function.node.name.value
     place = f"{path}:{project.source(path).line(function.node.name)}"
 
@@ -189,15 +193,17 @@ def _wire_function(
             image_calls(edits.project, edits.project.source(path), call), requirements, place
         ),
     )
-    attempt(
-        "the module", lambda call: _add_module(edits.project, path, name, call, app, module, place)
-    )
+    if app is not None:
+        attempt(
+            "the module",
+            lambda call: _add_module(edits.project, path, name, call, app, module, place),
+        )
 
 
 def _function(project: Project, path: Path, name: str) -> ModalFunction:
     return next(
         each
-        for each in modal_functions(project)
+        for each in [*modal_functions(project), *workers(project, path)]
         if (each.path, each.node.name.value) == (path, name)
     )
 

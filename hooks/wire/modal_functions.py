@@ -13,6 +13,7 @@ from .project import Project
 from .source import Source
 
 _ASGI_APP = m.Name("asgi_app") | m.Attribute(attr=m.Name("asgi_app"))
+_WEB = ("asgi_app", "wsgi_app", "fastapi_endpoint", "web_endpoint", "web_server")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,24 @@ def modal_functions(project: Project) -> list[ModalFunction]:
         ]
     found: list[ModalFunction] = project.results["modal_functions"]
     return found
+
+
+def workers(project: Project, path: Path) -> list[ModalFunction]:
+    """Return each function of the file that other functions or a schedule call, and no request."""
+    source = project.source(path)
+    return [
+        ModalFunction(path, function, frozenset())
+        for function in source.nodes(cst.FunctionDef)
+        if any(
+            isinstance(each.decorator, cst.Call)
+            and m.matches(each.decorator.func, m.Attribute(attr=m.Name("function")))
+            for each in function.decorators
+        )
+        and not any(
+            source.code(_callee(each.decorator)).rpartition(".")[2] in _WEB
+            for each in function.decorators
+        )
+    ]
 
 
 def legacy_file(project: Project) -> Path | None:

@@ -59,6 +59,10 @@ MODAL: Final = [
     modal("image in another file", "@app.function(image=base)", [f"@app.function(secrets=[{OURS}], image=base)"], replaced=1,
           head="import modal\n\nfrom acme.images import base\n\napp = modal.App('x')\n", image="", packages=[],
           printed=("acme/deploy.py", "Add these to it", ".pip_install")),
+    modal("a function that it calls", "@app.function(image=jobs)\ndef work():\n    return 1\n\n\n@app.function(image=image)",
+          ['jobs = modal.Image.debian_slim().pip_install("numpy", "opentelemetry-sdk>=1.27,<2")',
+           f"@app.function(secrets=[{OURS}], image=jobs)", f"@app.function(secrets=[{OURS}], image=image)"],
+          image=IMAGE + 'jobs = modal.Image.debian_slim().pip_install("numpy")\n', replaced=3),
     modal("stub", "@stub.function(image=image)", [], head="import modal\n\nstub = modal.Stub('x')\n", packages=[],
           printed=("uses modal.Stub, from before Modal 1.0", "secrets=[modal.Secret")),
     Repository(
