@@ -13,7 +13,7 @@ from .projects import write
 EXISTING_FILES: Final = 52
 EXISTING_LINES: Final = 6_100
 MODULE_FILES: Final = 22
-MODULE_LINES: Final = 4_000
+MODULE_LINES: Final = 4_200
 SELF_CHECK_LINES: Final = 80
 MODULE_TEST_FILES: Final = 4
 MODULE_TEST_LINES: Final = 350
