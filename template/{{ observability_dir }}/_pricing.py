@@ -44,6 +44,7 @@ _NAMES: Final = {
     " prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",
     "input_audio_tokens": "input_audio_tokens input_token_details.audio",
     "output_audio_tokens": "output_audio_tokens output_token_details.audio",
+    "web_searches": "web_searches",
     "output_reasoning_tokens": "reasoning.output_tokens output_token_details.reasoning",
 }
 _BASIC: Final = [*list(_NAMES)[:4], "cache_write_1h_tokens"]

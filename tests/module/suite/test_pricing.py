@@ -117,6 +117,8 @@ SONNET, MINI, FLASH = "claude-sonnet-4-6", "gpt-4o-mini", "gemini-2.5-flash"
             },
             0.096,
         ),
+        # The Responses API lists searches among its output, not in its usage.
+        ("openai", "gpt-5", {**ANTHROPIC, "web_searches": 2}, 0.02625),
         ("openai", "gpt-5", {**OPENAI_CHAT, "service_tier": "default"}, 0.00625),
         ("openai", "gpt-5", {**OPENAI_CHAT, "service_tier": "priority"}, 0.0125),
         ("openai", "gpt-5", {**OPENAI_CHAT, "service_tier": "flex"}, 0.003125),
