@@ -3,7 +3,6 @@
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
@@ -15,7 +14,7 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 from ._pricing import TokenUsage, cost_usd, price_loader
 from ._redaction import copy_span, redact_span
 from ._sampling import KeepPolicy, TailSampler, head_weight
-from .llm import usage_attributes
+from .llm import is_call, usage_attributes
 from .spans import shared_attributes
 
 T = TypeVar("T")
@@ -24,8 +23,6 @@ logger = logging.getLogger(__name__)
 # Attributes of a request or WebSocket whose client left before the end.
 _CLIENT_LEFT: Final = frozenset({"request.client_disconnected", "websocket.close_code"})
 _ASGI_MESSAGES: Final = (" http receive", " http send", " websocket receive", " websocket send")
-# Operations that are one call of a model. An agent's span repeats the usage of its calls.
-_CALLS: Final = ("chat", "embeddings", "generate_content", "text_completion")
 # Attributes of an agent or conversation that most instrumentations set on its own span only.
 _INHERITED: Final = ("gen_ai.agent.name", "gen_ai.conversation.id")
 # Attributes that the span of a call has in common with a duplicate.
@@ -60,7 +57,7 @@ class TelemetryProcessor(SpanProcessor):
             of_agent = {k: above[k] for k in _INHERITED if k in above and k not in own}
             span.set_attributes(of_agent)
         if self._calls_above or "gen_ai.operation.name" in above:
-            call = parent if _is_call(above) else self._calls_above.get(_id(parent))
+            call = parent if is_call(above) else self._calls_above.get(_id(parent))
             if call is not None:
                 _remember(self._calls_above, _id(span), call)
         if self.sampler:
@@ -80,7 +77,7 @@ class TelemetryProcessor(SpanProcessor):
         elif "asgi.event.type" in attributes or str(span.name).endswith(_ASGI_MESSAGES):
             # Older instrumentations create three or four spans per request.
             self._sample(span, is_duplicate=True)
-        elif not _is_call(attributes):
+        elif not is_call(attributes):
             self._sample(span)
         else:
             for each in self._merge_duplicate(span):
@@ -232,10 +229,6 @@ def _remember(entries: OrderedDict[int, T], key: int, entry: T) -> T | None:
 
 def _id(span: Any) -> int:
     return int(span.get_span_context().span_id)
-
-
-def _is_call(attributes: Mapping[str, Any]) -> bool:
-    return attributes.get("gen_ai.operation.name") in _CALLS
 
 
 def _tokens(span: ReadableSpan) -> tuple[int, int] | None:

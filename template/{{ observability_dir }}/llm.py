@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from typing import Any, Final, Self
 
 from opentelemetry import trace
@@ -10,6 +11,9 @@ from opentelemetry.trace import Span, SpanKind
 from ._pricing import TokenUsage, cost_usd, plain, price_loader, warn_once
 from ._settings import captures_content
 from .spans import enter_span, leave_span
+
+# Operations that are one call of a model. An agent's span repeats the usage of its calls.
+_CALLS: Final = ("chat", "embeddings", "generate_content", "text_completion")
 
 
 class LLMCall:
@@ -163,6 +167,11 @@ def record_evaluation(
 
 def _message(role: str, text: str) -> str:
     return json.dumps([{"role": role, "parts": [{"type": "text", "content": text}]}])
+
+
+def is_call(attributes: Mapping[str, Any]) -> bool:
+    """Return true if a span with these attributes is one call of a model."""
+    return attributes.get("gen_ai.operation.name") in _CALLS
 
 
 def usage_attributes(usage: TokenUsage) -> dict[str, int]:

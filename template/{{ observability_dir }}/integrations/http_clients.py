@@ -10,6 +10,7 @@ from opentelemetry import context, propagate, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
 from .._settings import is_disabled
+from ..llm import is_call
 from ..spans import traced
 from . import when_imported
 
@@ -22,6 +23,8 @@ _LIBRARIES: Final = {
 }
 # In the context of a request, for the contrib packages: they would create a second span.
 _SUPPRESSED: Final = "suppress_http_instrumentation"
+# In that of a call of LiteLLM, whose instrumentation does not make its span current.
+_LLM_CALL: Final = "suppress_language_model_instrumentation"
 
 
 def trace_http_clients() -> None:
@@ -84,7 +87,7 @@ def _request(method: str, url: str, headers: MutableMapping[str, str]) -> Iterat
     Outside a trace, and inside an LLM call or another request, there is no span.
     """
     parent: Any = trace.get_current_span()
-    is_llm_call = "gen_ai.operation.name" in (getattr(parent, "attributes", None) or ())
+    is_llm_call = context.get_value(_LLM_CALL) or is_call(getattr(parent, "attributes", None) or {})
     if not parent.get_span_context().is_valid or is_llm_call or context.get_value(_SUPPRESSED):
         yield None
         return
