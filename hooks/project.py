@@ -1,6 +1,7 @@
 """A project that was rendered from the template: its answers and variables."""
 
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
@@ -31,6 +32,13 @@ class Project:
     def release(self) -> str:
         """The release of the template that the project was last updated to, as Copier recorded it."""
         return str(self.answers.get("_commit", "an unknown release"))
+
+    def update_command(self, *options: str) -> str:
+        """The command line of Copier that updates the project."""
+        words = ["uvx", "copier", "update", "--defaults", *options]
+        if self.answers_file != ".copier-answers.yml":
+            words += ["--answers-file", self.answers_file]
+        return shlex.join(words)
 
     @property
     def package_dir(self) -> Path:
@@ -67,7 +75,8 @@ class Project:
         folder = self.root / "honeycomb"
         if not (folder / "telemetry.yaml").is_file():
             raise ProjectError(
-                f"{folder} does not contain telemetry.yaml. Run `copier update` to restore it."
+                f"{folder} does not contain telemetry.yaml. Restore it from git: an update does not"
+                " restore files that you deleted."
             )
         return folder
 

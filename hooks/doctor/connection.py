@@ -120,9 +120,10 @@ def check_test_span(case: Case) -> Iterator[Finding]:
     elif case.self_check.protocol == "grpc":
         hint = " If the endpoint is for HTTP, set OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf."
     elif "BadStatusLine" in reason or "RemoteDisconnected" in reason:
+        command = case.project.update_command("-r", ":current:", "--data", "otlp_protocol=grpc")
         hint = (
-            " If the endpoint is for gRPC, use its port for HTTP, or add gRPC with `copier update"
-            " --data otlp_protocol=grpc` and set OTEL_EXPORTER_OTLP_PROTOCOL=grpc."
+            f" If the endpoint is for gRPC, use its port for HTTP, or add gRPC with `{command}` and"
+            " set OTEL_EXPORTER_OTLP_PROTOCOL=grpc."
         )
     yield problem(about, reason + hint)
 

@@ -76,11 +76,11 @@ def run_self_check(project: Project, python: Path) -> SelfCheck:
     except (ValueError, KeyError, TypeError):
         pass
     if not (main := project.module_dir / "__main__.py").is_file():
-        raise ProjectError(_outdated(project) + "Run `copier update`.")
+        raise ProjectError(f"{_outdated(project)}Run `{project.update_command()}`.")
     if "add_subparsers" in main.read_text(encoding="utf-8"):
         raise ProjectError(
-            f"{_outdated(project)}Run `copier update`, or the doctor of that release: `python -m"
-            f" {project.module} doctor`."
+            f"{_outdated(project)}Run `{project.update_command()}`, or the doctor of that release:"
+            f" `python -m {project.module} doctor`."
         )
     lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no output"]
     raise ProjectError(

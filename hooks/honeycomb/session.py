@@ -29,7 +29,8 @@ def load_definitions(project: Project) -> Definitions:
     if not definitions.all:
         raise ProjectError(
             f"{project.honeycomb_dir} does not contain boards, triggers or SLOs. The project was made"
-            f" by {project.release}, and releases before 0.2.0 have none: run `copier update`."
+            f" by {project.release}, and releases before 0.2.0 have none: run"
+            f" `{project.update_command()}`."
         )
     return definitions
 
@@ -154,10 +155,12 @@ class Session:
         if definitions.of("SLO") and not self._remote.has_slos:
             definitions = definitions.on_plan("free")
             answer = self._project.honeycomb_plan
+            command = self._project.update_command(
+                "-r", ":current:", "--data", "honeycomb_plan=free"
+            )
             notes.append(
                 f"honeycomb_plan is {answer}, but the plan of this team has no SLOs: applying what"
-                " the Free plan includes. Run `uvx copier update --defaults -r :current: --data"
-                " honeycomb_plan=free`."
+                f" the Free plan includes. Run `{command}`."
             )
         definitions = definitions.with_descriptions(with_links(self._base))
         plan = make_plan(definitions, self._remote, self._service_name, self._options)

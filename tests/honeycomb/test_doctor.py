@@ -542,5 +542,5 @@ def test_project_of_an_earlier_release_is_reported(
     result = Commands(tmp_path).run("doctor")
 
     [line] = lines(result, "problem")
-    assert "The project was made by 0.3.0; doctor needs 0.4.0 or later. Run `copier update`" in line
+    assert "The project was made by 0.3.0; doctor needs 0.4.0 or later. Run `uvx copier" in line
     assert ("`python -m shop.observability doctor`" in line) is has_commands

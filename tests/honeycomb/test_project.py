@@ -24,6 +24,14 @@ def test_any_answers_file_of_the_template_is_found(tmp_path: Path) -> None:
         find_project(tmp_path, ".copier-answers.yml")
 
 
+def test_command_that_updates_the_project_names_another_answers_file(tmp_path: Path) -> None:
+    (tmp_path / ".copier-answers.honeycomb.yml").write_text(ANSWERS)
+
+    assert find_project(tmp_path).update_command("-r", ":current:") == (
+        "uvx copier update --defaults -r :current: --answers-file .copier-answers.honeycomb.yml"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
@@ -112,6 +120,6 @@ def test_definitions_of_each_release_are_valid(release: str, tmp_path: Path) -> 
 
     if release == "0.1.0":
         assert result.code == 1
-        assert "releases before 0.2.0 have none: run `copier update`." in result.err
+        assert "releases before 0.2.0 have none: run `uvx copier update --defaults`." in result.err
     else:
         assert (result.code, result.out) == (0, "18 definitions are valid.\n")
