@@ -47,6 +47,9 @@ _NAMES: Final = {
     "web_searches": "web_searches",
     "output_reasoning_tokens": "reasoning.output_tokens output_token_details.reasoning",
 }
+_PATHS: Final = {
+    kind: [(name, name.split(".")) for name in names.split()] for kind, names in _NAMES.items()
+}
 _BASIC: Final = [*list(_NAMES)[:4], "cache_write_1h_tokens"]
 # Other values of these have another price.
 _STANDARD: Final = ("auto", "default", "on_demand", "standard", "global", "not_available")
@@ -104,13 +107,11 @@ def plain(value: Any) -> Any:
 
 def _tokens(raw: dict[str, Any], provider: str) -> dict[str, float]:
     tokens: dict[str, float] = {}
-    for kind, names in _NAMES.items():
-        for name in names.split():
-            value: Any = raw.get(name)
-            if value is None:
-                value = raw
-                for part in name.split("."):
-                    value = value.get(part) if isinstance(value, dict) else None
+    for kind, names in _PATHS.items():
+        for name, path in names:
+            value = raw.get(name)
+            if value is None and len(path) > 1:
+                value = _value(raw, path)
             if value is not None and (type(value) not in (int, float) or value < 0):
                 raise TypeError(f"{name} is not a number of tokens")
             if value is not None:
@@ -120,38 +121,63 @@ def _tokens(raw: dict[str, Any], provider: str) -> dict[str, float]:
             tokens["input_tokens"] += raw.get(name, 0)
     if price_loader.is_loaded:
         shape = tuple((k, *v) if isinstance(v, dict) else (k,) for k, v in raw.items())
-        with suppress(ImportError, LookupError, ValueError):
-            tokens |= _extract(raw, *_api(_PROVIDERS.get(provider, provider), shape))
+        with suppress(ImportError, LookupError):
+            tokens |= _extract(raw, _api(_PROVIDERS.get(provider, provider), shape))
     return tokens
 
 
-def _extract(raw: dict[str, Any], provider: str, flavor: str, root: list[str]) -> dict[str, float]:
-    import genai_prices
+def _extract(raw: dict[str, Any], api: list[tuple[list[Any], str]]) -> dict[str, float]:
+    tokens: dict[str, float] = {}
+    for path, kind in api:
+        value = _value(raw, path)
+        if type(value) in (int, float) and value >= 0:
+            tokens[kind] = tokens.get(kind, 0) + value
+    return tokens
 
-    for name in reversed(root):
-        raw = {name: raw}
-    usage = genai_prices.extract_usage(raw, provider_id=provider, api_flavor=flavor).usage
-    return dict(vars(usage))
+
+def _value(value: Any, path: list[Any]) -> Any:
+    """Follow names, and genai-prices' matches of an item in a list."""
+    for part in path:
+        if isinstance(value, dict) and isinstance(part, str):
+            value = value.get(part)
+        elif isinstance(value, list) and not isinstance(part, str):
+            value = part.extract(value)
+        else:
+            return None
+    return value
 
 
 @lru_cache(maxsize=256)
-def _api(provider: str, shape: tuple[tuple[str, ...], ...]) -> tuple[str, str, list[str]]:
-    """Return the provider, API flavor and place of the usage that match most names of `shape`."""
-    from genai_prices import data_snapshot
+def _api(provider: str, shape: tuple[tuple[str, ...], ...]) -> list[tuple[list[Any], str]]:
+    """Return genai-prices' paths and kinds of tokens for the API that matches `shape` best.
 
-    raw = {name: dict.fromkeys(names, 1) if names else 1 for name, *names in shape}
-    matches: list[tuple[int, tuple[str, str, list[str]]]] = []
+    Its `extract_usage` follows the same paths in ten times the time.
+    """
+    from genai_prices import Usage, data_snapshot
+
+    raw: Any = {name: dict.fromkeys(names, 1) if names else 1 for name, *names in shape}
+    matches: list[tuple[int, list[tuple[list[Any], str]]]] = []
     for name in dict.fromkeys((provider, *_FIRST_PARTIES)):
         with suppress(LookupError):
             known = data_snapshot.get_snapshot().find_provider(None, name, None)
             for each in known.extractors or ():
-                path = [each.root] if isinstance(each.root, str) else [*map(str, each.root)]
-                for api in ((name, each.api_flavor, path), (name, each.api_flavor, path[:1])):
+                root = _as_list(each.root)
+                for outer, inner in ((root, []), (root[:1], root[1:])):
+                    response = raw
+                    for part in reversed(outer):
+                        response = {part: response}
                     with suppress(ValueError):
-                        matches.append((len(_extract(raw, *api)), api))
+                        found = len(vars(each.extract(response)[1]))
+                        paths = [([*inner, *_as_list(to.path)], to.dest) for to in each.mappings]
+                        matches.append((found, paths))
     if not matches:
         raise LookupError(f"unknown usage: {', '.join(raw)}")
-    return max(matches, key=lambda match: match[0])[1]
+    api = max(matches, key=lambda match: match[0])[1]
+    return [(path, kind) for path, kind in api if hasattr(Usage(), kind)]
+
+
+def _as_list(path: Any) -> list[Any]:
+    return [path] if isinstance(path, str) else list(path)
 
 
 def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
