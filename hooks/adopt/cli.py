@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 
 from ..interpreter import find_interpreter
+from ..terminal import progress
 from ..wire.cli import check_app
 from ..wire.plan import Plan, Step
 from ..wire.project import Project
@@ -66,7 +67,9 @@ def adopt(
             routes = [route for route in find_routes(bare)[0] if route.app == target]
             answers = answers_for(bare, target, routes) | _given(data)
             planned = bare.with_answers(answers)
+        progress("Planning the edits ...")
         plan = plan_wiring(planned, target, beside=beside, dry_run=True)
+        progress("")
         if plan.failed and not plan.edits:
             print_plan(console, plan, is_dry_run=True)
             return 2
@@ -85,12 +88,14 @@ def adopt(
         if not yes and not is_confirmed(console, "Add and edit these files?"):
             console.print("No file was changed.")
             return 1
+        progress("Copying the template ...")
         if answers and recorded:
             move_module(root, recorded, answers)
         elif answers:
             copy_template(root, answers, skip)
         return _wire(console, root, target.label, beside=beside)
     except EditRefused as refused:
+        progress("")
         print_step(console, "Error", Step(str(refused), refused.snippet))
         return 2
     except Stopped:
@@ -140,6 +145,7 @@ def _wire(console: Console, root: Path, label: str, *, beside: bool) -> int:
     project = Project(root)
     target = choose_app(console, project, label, can_ask=False)
     plan: Plan = plan_wiring(project, target, beside=beside, dry_run=False)
+    progress("")
     if plan.edits:
         write(plan)
     print_plan(console, plan, is_dry_run=False)

@@ -7,6 +7,7 @@ import click
 from rich.console import Console
 
 from ..interpreter import find_interpreter
+from ..terminal import progress
 from .check import check
 from .plan import Step
 from .project import Project
@@ -59,7 +60,9 @@ def main(
             target = choose_app(console, project, app, can_ask=not yes)
             if only_check:
                 return check_app(console, project, target.label)
+            progress("Planning the edits ...")
             plan = plan_wiring(project, target, beside=beside, dry_run=dry_run)
+        progress("")
         if plan.edits:
             print_diff(console, plan)
             if not dry_run:
@@ -76,6 +79,7 @@ def main(
             check_app(console, Project(project.root), target.label)
         return int(plan.failed)
     except EditRefused as refused:
+        progress("")
         print_step(console, "Error", Step(str(refused), refused.snippet))
         return 2
     except Stopped:
@@ -92,7 +96,9 @@ def run() -> None:
 
 def check_app(console: Console, project: Project, label: str) -> int:
     """Check the application on each route, print the results, and return 1 if one failed."""
+    progress("Sending a request to the application ...")
     results = check(project, find_app(project, label, ()))
+    progress("")
     for each in results:
         print_check(console, each)
     return int(not all(each.span for each in results))

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -142,6 +143,14 @@ class Project:
             and not name.name.startswith("test_")
             and name.name != "conftest.py"
         ]
+
+    def limited_to(self, files: Collection[Path]) -> "Project":
+        """Return this repository with only those modules that are among `files`."""
+        other = Project(self.root)
+        other.__dict__.update(self.__dict__)
+        other.results = {}
+        other.__dict__["modules"] = [name for name in self.modules if name in files]
+        return other
 
     def text(self, name: Path) -> str:
         """Return the file's text; undecodable bytes are replaced."""

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.prompt import Confirm, Prompt
 
+from ..terminal import progress
 from .app_calls import AppCall
 from .modal_functions import served_apps
 from .plan import Plan, Step
@@ -31,11 +32,13 @@ def stoppable() -> Iterator[None]:
 
 def choose_app(console: Console, project: Project, wanted: str | None, *, can_ask: bool) -> AppCall:
     """Return the application that is served; if there are several, ask on a terminal."""
+    progress("Reading the repository ...")
     try:
         return find_app(project, wanted, served_apps(project))
     except SeveralApps as several:
         if not can_ask or not sys.stdin.isatty():
             raise
+        progress("")
         print_step(console, "Note", Step(str(several), several.snippet))
         with stoppable():
             chosen = Prompt.ask("Application", choices=several.labels, console=console)

@@ -11,6 +11,7 @@ from .dependency_edits import without_packages
 from .dependency_file import DependencyFile
 from .modal_edits import unwire_modal
 from .modal_functions import served_apps
+from .owner_checks import without_settings
 from .plan import Plan
 from .project import Project
 from .requirements import required_packages
@@ -18,7 +19,7 @@ from .routes.find import find_routes
 from .served_app import find_app
 from .server import FUNCTION, imported_module, unwire_server
 from .source import EditRefused
-from .wiring import dependency_files_of, module_name, used_sdks
+from .wiring import dependency_files_of, module_name, service_of, used_sdks
 
 
 def plan_removal(project: Project, wanted: str | None) -> Plan:
@@ -35,7 +36,7 @@ def plan_removal(project: Project, wanted: str | None) -> Plan:
         return plan
     routes = [route for route in find_routes(project)[0] if route.app == app]
     files = dependency_files_of(project, app, routes)
-    used = used_sdks(project, files)
+    used = used_sdks(service_of(project, routes), files)
     for file in files:
         if file.kind != "inline":
             plan.attempt(
@@ -63,6 +64,9 @@ def plan_removal(project: Project, wanted: str | None) -> Plan:
 
 
 def _remove_packages(plan: Plan, file: DependencyFile, requirements: Sequence[str]) -> None:
+    content = without_settings(plan.project, file.path, requirements)
+    if content is not None:
+        plan.edit(file.path, content, "remove", "settings of deptry")
     content = without_packages(plan.project, file, requirements)
     if content is not None:
         plan.edit(file.path, content, "remove", "packages")

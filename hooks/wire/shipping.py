@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from .dependency_file import DependencyFile, inline_dependencies, read_dependency_file
 from .modal_image import Requirements
-from .plan import Plan
+from .plan import Plan, Step
 from .project import Project
 from .routes.container import Container, Installed, normal
 from .routes.dockerfile import not_ignored
@@ -22,16 +22,21 @@ from .source import EditRefused, Source
 _OLDEST_PYTHON: Final = (3, 11)
 
 
-def refuse_old_python(routes: Sequence[Route]) -> None:
-    """Raise EditRefused if the application runs on a Python that the module does not support."""
+def refuse_old_python(routes: Sequence[Route]) -> list[Step]:
+    """Return a step for each route on a Python that the module does not support.
+
+    Raises EditRefused if that is true of all routes whose Python is known.
+    """
     known = [route.container for route in routes if route.container.python is not None]
     old = [each for each in known if each.python and each.python < _OLDEST_PYTHON]
+    texts = [
+        f"{each.python_place} runs Python {'.'.join(map(str, each.python or ()))}; the module requires"
+        " 3.11 or later."
+        for each in old
+    ]
     if old and len(old) == len(known):
-        version = ".".join(map(str, old[0].python or ()))
-        raise EditRefused(
-            f"{old[0].python_place} runs Python {version}; the module requires 3.11 or later. Upgrade"
-            " Python there, then run this again."
-        )
+        raise EditRefused(f"{texts[0]} Upgrade Python there, then run this again.")
+    return [Step(f"{text} Upgrade Python there.") for text in dict.fromkeys(texts)]
 
 
 def importable_name(

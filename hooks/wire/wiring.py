@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Sequence
 from functools import partial
+from itertools import islice
 
 from ..llm_sdks import LLM_SDKS
 from .app_calls import AppCall
@@ -21,6 +22,7 @@ from .llm_calls import sdk_calls, sdk_notes, sdk_summary, sdks
 from .modal_edits import EXAMPLE, secret_argument, wire_modal
 from .modal_functions import legacy_file, modal_functions, serves
 from .modal_image import Requirements
+from .owner_checks import allow_optional_imports
 from .plan import Plan, Step
 from .project import Project
 from .requirements import OLDEST_FASTAPI, SDK, outdated, package_name, required_packages
@@ -50,7 +52,7 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
     plan = Plan(project)
     routes, unknown = find_routes(project)
     routes = [route for route in routes if route.app == app]
-    refuse_old_python(routes)
+    plan.todo += refuse_old_python(routes)
     module = module_name(project, app, routes)
     files = dependency_files_of(project, app, routes)
     for file in files:
@@ -60,12 +62,13 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
                 f"FastAPI {version} is too old; the module requires {OLDEST_FASTAPI} or later. Upgrade"
                 " FastAPI, then run this again."
             )
-    if _has_conflict(plan, app, module, beside=beside):
+    service = service_of(project, routes)
+    if _has_conflict(plan, service, app, module, beside=beside):
         plan.failed = True
         return plan
     if not plan.attempt(lambda: _wire_server(plan, app, module)):
         plan.failed = True
-    used = used_sdks(project, files)
+    used = used_sdks(service, files)
     commands: list[str] = []
     for file in [each for each in files if each.kind != "inline"]:
         plan.attempt(partial(_wire_dependencies, plan, file, used, commands))
@@ -86,8 +89,14 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
         plan.notes.append(unshipped(project, app.label, unknown))
     plan.notes += sdk_notes(used)
     plan.sdks = sdk_summary(used)
-    plan.examples = _examples(project if dry_run else plan.project, used)
+    plan.examples = _examples(service_of(project if dry_run else plan.project, routes), used)
     return plan
+
+
+def service_of(project: Project, routes: Sequence[Route]) -> Project:
+    """Return the repository with only those modules that the routes contain, if there are routes."""
+    shipped = {path for route in routes for path in route.container.files.values()}
+    return project.limited_to(shipped) if routes else project
 
 
 def used_sdks(project: Project, files: Sequence[DependencyFile]) -> frozenset[str]:
@@ -130,11 +139,11 @@ def _requirements(project: Project, used: frozenset[str], file: DependencyFile) 
     return required_packages(project, file, used)
 
 
-def _has_conflict(plan: Plan, app: AppCall, module: str, *, beside: bool) -> bool:
+def _has_conflict(plan: Plan, service: Project, app: AppCall, module: str, *, beside: bool) -> bool:
     """Add notes about existing telemetry; return True if it conflicts with the module."""
     is_wired = has_call(plan.project, plan.project.source(app.path))
     has_conflict = False
-    for each in existing_telemetry(plan.project, app, module):
+    for each in existing_telemetry(service, app, module):
         text = f"{each.path}:{each.line} configures {each.product}. {each.advice}"
         if each.conflicts and not beside and not is_wired:
             has_conflict = True
@@ -162,7 +171,10 @@ def _wire_dependencies(
     requirements = required_packages(plan.project, file, used)
     if allows_old_python(file):
         plan.todo.append(
-            Step(f"{file.path} allows Python 3.10 and earlier; the module requires 3.11 or later.")
+            Step(
+                f"{file.path} allows Python 3.10 and earlier; the module requires 3.11 or later. Raise"
+                " the lower bound, unless the service never runs on these."
+            )
         )
     too_old = outdated(plan.project, file, requirements)
     plan.todo += too_old
@@ -173,6 +185,7 @@ def _wire_dependencies(
         commands += install_commands(plan.project, file)
     elif not too_old:
         plan.done.append(f"{file.path}: packages")
+    allow_optional_imports(plan, file.path, requirements)
 
 
 def _wire_modal(
@@ -212,7 +225,7 @@ def _wire_modal(
 
 def _examples(project: Project, used: frozenset[str]) -> list[Step]:
     examples = []
-    for call in list(sdk_calls(project, used))[:_MAX_EXAMPLES]:
+    for call in islice(sdk_calls(project, used), _MAX_EXAMPLES):
         try:
             module = module_for(project, project.source(call.path))
         except EditRefused:  # a script that cannot import the module

@@ -127,7 +127,7 @@ class HTTPTransport:
         settings, authorities = self._settings, self._settings.certificate
         if not authorities and not ssl.get_default_verify_paths().cafile:
             with suppress(ImportError):
-                import certifi
+                import certifi  # type: ignore[import-not-found, unused-ignore]
 
                 authorities = certifi.where()
         context = ssl.create_default_context(cafile=authorities)

@@ -8,6 +8,8 @@ import copier
 import pytest
 
 from ..conftest import TEMPLATE
+from ..depth import in_depth
+from ..environments import Environment
 from .copying import SERVER, Files, add_observability
 from .copying import copier as copier_command
 from .projects import git, write
@@ -236,3 +238,23 @@ def test_update_keeps_detected_answers(tmp_path: Path) -> None:
     assert {name for name in changed if not name.startswith(".git/")} == {
         "backend/app/observability/spans.py"
     }
+
+
+@in_depth
+@pytest.mark.parametrize("python", ["older", "newest"])
+def test_strict_mypy_of_the_repository_finds_nothing_in_the_new_files(
+    python: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    environment: Environment = request.getfixturevalue(python)
+    write(tmp_path, {"pyproject.toml": "", "acme/__init__.py": "", "acme/main.py": SERVER})
+    add_observability(tmp_path)
+
+    done = subprocess.run(
+        ["mypy", "--strict", "--python-executable", environment.python, "acme"],
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stdout

@@ -1,5 +1,6 @@
 """Packages added to dependency files; the rest of the file stays byte for byte."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,10 @@ from hooks.wire.dependency_edits import with_packages, without_packages
 from hooks.wire.dependency_file import find_dependency_file
 from hooks.wire.project import Project
 from hooks.wire.source import EditRefused
+
+from .conftest import Make, wire
+from .repositories import PLAIN, Repository, server
+from .repositories.base import PYPROJECT
 
 PACKAGES = ["genai-prices>=0.2", "opentelemetry-sdk>=1.27,<2"]
 LISTS = {
@@ -164,3 +169,18 @@ def test_inline_table_of_poetry_is_refused(tmp_path: Path) -> None:
 )
 def test_packages_are_added_to_requirements_files(before: str, after: str, tmp_path: Path) -> None:
     assert edit(before, tmp_path, "requirements.txt") == after
+
+
+def test_optional_imports_are_added_to_the_settings_of_deptry_and_removed(make: Make) -> None:
+    deptry = "\n[tool.deptry]\nknown_first_party = []\n"
+    folder = make(Repository("deptry", server(PLAIN, {"pyproject.toml": PYPROJECT + deptry})))
+    before = (folder / "pyproject.toml").read_bytes()
+
+    assert wire(folder, "--yes") == 0
+
+    rules = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["deptry"]
+    assert {"certifi", "sqlalchemy", "starlette"} <= set(rules["per_rule_ignores"]["DEP001"])
+    assert rules["per_rule_ignores"]["DEP002"] == ["opentelemetry-sdk"]
+
+    assert wire(folder, "--yes", "--remove") == 0
+    assert (folder / "pyproject.toml").read_bytes() == before

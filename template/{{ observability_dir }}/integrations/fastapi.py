@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator, Callable, MutableMapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import context, trace
@@ -86,7 +87,7 @@ def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Scope], bool]:
 def _trace_natively(app: FastAPI, is_excluded: Callable[[Scope], bool]) -> None:
     # The dictionary that FastAPI(telemetry=...) fills. By default, each request has four or five
     # spans; without operation spans it has one.
-    config: MutableMapping[str, Any] = app._telemetry  # type: ignore[assignment]
+    config: dict[str, Any] = vars(app)["_telemetry"]
     excluded_before = config["exclude"]
 
     def exclude(scope: MutableMapping[str, Any]) -> bool:
@@ -103,7 +104,7 @@ def _contrib_middleware(app: Any) -> Any:
     if getattr(app, "_is_instrumented_by_opentelemetry", False):
         return lambda observed: observed
     try:
-        import opentelemetry.instrumentation.fastapi as contrib
+        contrib: Any = import_module("opentelemetry.instrumentation.fastapi")
     except ImportError:
         message = "FastAPI before 0.142 requires opentelemetry-instrumentation-fastapi; install it."
         raise ImportError(message) from None

@@ -67,7 +67,7 @@ def _patch_async_send(client: Any) -> None:
 
 
 def _patch_aiohttp(session: Any) -> None:
-    from multidict import CIMultiDict
+    from multidict import CIMultiDict  # type: ignore[import-not-found, unused-ignore]
 
     send = session._request
 

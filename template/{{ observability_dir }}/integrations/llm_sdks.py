@@ -60,8 +60,9 @@ def _instrument(entry_point: EntryPoint, module: Any) -> None:
 
 
 def _instrument_pydantic_ai(module: Any) -> None:
-    from pydantic_ai import Agent
-    from pydantic_ai.models.instrumented import InstrumentationSettings
+    from pydantic_ai.models.instrumented import (  # type: ignore[import-not-found, unused-ignore]
+        InstrumentationSettings,
+    )
 
-    if not getattr(Agent, "_instrument_default", False):
-        Agent.instrument_all(InstrumentationSettings(include_content=captures_content()))
+    if not getattr(module.Agent, "_instrument_default", False):
+        module.Agent.instrument_all(InstrumentationSettings(include_content=captures_content()))

@@ -17,8 +17,8 @@ _SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
 
 def trace_queries() -> None:
     """Trace queries of existing and future engines. Raises ImportError without SQLAlchemy."""
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
+    from sqlalchemy import event  # type: ignore[import-not-found, unused-ignore]
+    from sqlalchemy.engine import Engine  # type: ignore[import-not-found, unused-ignore]
 
     event.listen(Engine, "before_cursor_execute", _before_query)
     event.listen(Engine, "after_cursor_execute", _after_query)

@@ -68,7 +68,7 @@ DEPENDENCIES: Final = [
                "uv.lock": '[[package]]\nname = "opentelemetry-sdk"\nversion = "1.26.0"\n'}),
                {"acme/main.py": ["", IMPORT, CALL]}, ("opentelemetry-sdk is locked at 1.26.0; the module requires 1.27 or later:",)),
     Repository("older Python", server(PLAIN, more={"pyproject.toml": PYPROJECT.replace(">=3.11", ">=3.9")}),
-               {"acme/main.py": ["", IMPORT, CALL], "pyproject.toml": [SDK]}, ("allows Python 3.10 and earlier",), served="acme.main:app"),
+               {"acme/main.py": ["", IMPORT, CALL], "pyproject.toml": [SDK]}, ("allows Python 3.10 and earlier; the module requires 3.11 or later. Raise the lower bound",), served="acme.main:app"),
     Repository("setup.py only", {"acme/__init__.py": "", "acme/main.py": PLAIN, "setup.py": "from setuptools import setup\nsetup(install_requires=['fastapi'])\n"},
                {"acme/main.py": ["", IMPORT, CALL]}, ("Install these packages",), served="acme.main:app"),
     Repository("LLM calls", server(

@@ -1,0 +1,142 @@
+"""Commands, Dockerfiles, compose files and other descriptions of how an application is deployed."""
+
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from hooks.wire.app_calls import all_app_calls
+from hooks.wire.project import Project
+from hooks.wire.routes.find import find_routes
+from hooks.wire.routes.shell import Install, commands, expand, find_installs, find_start
+
+from .conftest import write
+from .repositories import PLAIN, Repository
+
+APP = PurePosixPath("/app")
+
+
+@pytest.mark.parametrize(
+    ("command", "started"),
+    [
+        ("uvicorn acme.main:app --port $PORT", ("acme.main", "app", "")),
+        ("exec poetry run uvicorn --factory acme.main:make", ("acme.main", "make", "")),
+        ("PORT=80 gunicorn -w 2 -k uvicorn.workers.UvicornWorker acme.main:app", ("acme.main", "app", "")),
+        ("uv run --no-sync fastapi run acme/main.py --port 80", ("", "*", "acme/main.py")),
+        ("fastapi run --workers 4", ("", "*", ".")),
+        ("python -m uvicorn acme.main:app", ("acme.main", "app", "")),
+        ("python3 -u server.py", ("", "", "server.py")),
+        ("python -m acme", ("acme", "", "")),
+        ("uv run main.py", ("", "", "main.py")),
+        ("sh -c 'alembic upgrade head && uvicorn acme.main:app'", ("acme.main", "app", "")),
+        ("opentelemetry-instrument hypercorn acme.main:app", ("acme.main", "app", "")),
+        ("${APP_COMMAND:-uvicorn acme.main:app}", None),
+    ],
+)  # fmt: skip
+def test_start_command_names_the_application(
+    command: str, started: tuple[str, str, str] | None
+) -> None:
+    starts = [find_start(each) for each in commands(command, APP, {})]
+    found = [
+        (each.module, each.attribute, each.file) for each in starts if each and not each.script
+    ]
+
+    assert found == ([started] if started else [])
+
+
+def test_start_command_is_run_in_its_folder_and_path() -> None:
+    [start] = [
+        find_start(each)
+        for each in commands("cd src && PYTHONPATH=lib uvicorn --app-dir web main:app", APP, {})
+    ]
+
+    assert start is not None
+    assert start.folder == APP / "src"
+    assert start.path == (APP / "src/web", APP / "src/lib")
+
+
+@pytest.mark.parametrize(
+    ("text", "expanded"),
+    [
+        ("$A/${B}", "a/b"),
+        ("${C:-c}", "c"),
+        ("${A:+x}${C:+y}", "x"),
+        ("${C:-${D:-$A:$B}}", "a:b"),
+        ("$UNKNOWN", "$UNKNOWN"),
+    ],
+)
+def test_variables_are_expanded(text: str, expanded: str) -> None:
+    assert expand(text, {"A": "a", "B": "b"}) == expanded
+
+
+@pytest.mark.parametrize(
+    ("command", "installed"),
+    [
+        ("pip install --no-cache-dir -r requirements.txt", Install(APP, files=("requirements.txt",))),
+        ("pip3 install -i https://x/simple 'fastapi[standard]==0.115' uvicorn",
+         Install(APP, packages=("fastapi[standard]==0.115", "uvicorn"))),
+        ("python -m pip install -e .[api,db]",
+         Install(APP, projects=(".",), extras=frozenset({"api", "db"}), is_editable=True)),
+        ("uv pip install --system -r a.txt -c c.txt", Install(APP, files=("a.txt",))),
+        ("uv sync --frozen --no-dev --no-install-project",
+         Install(APP, projects=(".",), has_project=False, is_locked=True, is_editable=True)),
+        ("poetry install --no-root --only main",
+         Install(APP, projects=(".",), extras=frozenset({"main"}), has_project=False, is_locked=True, is_editable=True)),
+        ("pipenv install --system --deploy", Install(APP, files=("Pipfile",), is_locked=True)),
+        ("pip install /wheels/*", Install(APP)),
+    ],
+)  # fmt: skip
+def test_install_command_names_files_projects_and_packages(
+    command: str, installed: Install
+) -> None:
+    [found] = [each for one in commands(command, APP, {}) for each in find_installs(one)]
+
+    assert found == installed
+
+
+DOCKERFILE = """\
+FROM python:3.12-slim AS base
+ARG HOME_DIR=/srv
+WORKDIR $HOME_DIR
+FROM base AS build
+COPY requirements.txt .
+RUN pip install --prefix=/install -r requirements.txt
+COPY . .
+FROM base
+COPY --from=build /install /usr/local
+COPY --from=build /srv/acme acme
+RUN <<EOF
+pip install extra
+EOF
+CMD ["uvicorn", "acme.main:app"]
+"""
+FILES = {"acme/__init__.py": "", "acme/main.py": PLAIN, "requirements.txt": "fastapi\n"}
+
+
+def routes_of(folder: Path, files: dict[str, str]) -> list[tuple[str, str]]:
+    write(Repository("", {**files}), folder)
+    project = Project(folder).with_answers({"package_dir": "acme", "import_name": "acme"})
+    assert all_app_calls(project)
+    return [(str(route.place), route.app.label) for route in find_routes(project)[0]]
+
+
+@pytest.mark.parametrize(
+    ("files", "routes"),
+    [
+        ({"Dockerfile": DOCKERFILE}, [("Dockerfile:14", "acme.main:app")]),
+        ({"Procfile": "web: gunicorn acme.main:app\nworker: celery -A x\n"}, [("Procfile:1", "acme.main:app")]),
+        ({"render.yaml": "services:\n- name: api\n  runtime: python\n  startCommand: uvicorn acme.main:app\n"},
+         [("render.yaml:4", "acme.main:app")]),
+        ({"railway.toml": '[deploy]\nstartCommand = "uvicorn acme.main:app"\n'}, [("railway.toml:2", "acme.main:app")]),
+        ({"pyproject.toml": '[project.scripts]\nserve = "acme.cli:main"\n', "acme/cli.py": 'import uvicorn\n\n\ndef main():\n    uvicorn.run("acme.main:app")\n',
+          "Procfile": "web: serve\n"}, [("Procfile:1", "acme.main:app")]),
+        ({"run.py": "from acme.main import app as served\n\nimport uvicorn\nuvicorn.run(served)\n", "Procfile": "web: python run.py\n"},
+         [("Procfile:1", "acme.main:app")]),
+        ({"asgi.py": "from wrap import Wrap\nfrom acme.main import app\n\napplication = Wrap(app)\n", "Procfile": "web: uvicorn asgi:application\n"},
+         [("Procfile:1", "acme.main:app")]),
+    ],
+    ids=["stages", "Procfile", "Render", "Railway", "console script", "runner", "wrapper"],
+)  # fmt: skip
+def test_application_is_found_on_its_way_to_production(
+    files: dict[str, str], routes: list[tuple[str, str]], tmp_path: Path
+) -> None:
+    assert routes_of(tmp_path, {**FILES, **files}) == routes
