@@ -73,7 +73,7 @@ class Program:
             return False
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
-        """Stop the process, and print the CPU time and the memory that it has used."""
+        """Stop the process, and print the CPU time that it has used."""
         self._process.send_signal(how)
         wait_until(self._is_over, f"an end of {shlex.join(self._command)}")
 
@@ -81,8 +81,8 @@ class Program:
         process, status, usage = os.wait4(self._process.pid, os.WNOHANG)
         if process:
             self._process.returncode = os.waitstatus_to_exitcode(status)
-            seconds, megabytes = usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
-            print(f"{Path(self._command[0]).name}: {seconds:.2f} s of CPU, {megabytes:.0f} MB")
+            seconds = usage.ru_utime + usage.ru_stime
+            print(f"{Path(self._command[0]).name}: {seconds:.2f} s of CPU")
         return bool(process)
 
     def metric(self, name: str, label: str = "") -> float:
