@@ -23,8 +23,8 @@ _UNFINISHED: Final = {
     "rebase-apply": ("rebase or `git am`", "git rebase"),
     "BISECT_LOG": ("bisection", "git bisect reset"),
 }
-_LARGEST: Final = 10_000_000
-"""Bytes. Larger files are not rendered by the template, and are not copied to be updated."""
+_LARGEST: Final = 1_000_000
+"""Bytes. The template renders no larger files, so larger ones are not copied to be updated."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class Repository:
         found = {}
         for path, entry in self.entries.items():
             place = self.root / path
-            if entry.kind == "file" and place.is_file() and place.stat().st_size <= _LARGEST:
+            if entry.kind == "file" and place.is_file() and not _is_large(place):
                 found[path] = place.read_bytes()
         return found
 
@@ -89,6 +89,11 @@ class Repository:
                 f"Changes of {path} are hidden from git. Run `git update-index --no-skip-worktree"
                 f" --no-assume-unchanged {shlex.quote(path)}`, and commit it."
             )
+        elif (self.root / path).is_file() and _is_large(self.root / path):
+            return (
+                f"{path} is larger than 1 MB, and cannot be merged. Make it smaller and commit, or"
+                f" exclude it with `--exclude {shlex.quote(path)}`."
+            )
         return None
 
     def ignored(self, paths: Iterable[str]) -> str | None:
@@ -103,6 +108,10 @@ class Repository:
             f"The update adds {path}, which git ignores: `{pattern}` in {source}, line {line}. Remove"
             f" that line, or exclude the file with `--exclude {shlex.quote(path)}`."
         )
+
+
+def _is_large(place: Path) -> bool:
+    return place.stat().st_size > _LARGEST
 
 
 def open_repository(root: Path) -> Repository:

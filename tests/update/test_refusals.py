@@ -220,6 +220,11 @@ def binary(small: Small) -> None:
     small.commit()
 
 
+def large(small: Small) -> None:
+    write(small.folder, {GUIDE: "mine\n" * 200_001})
+    small.commit()
+
+
 def link_file(small: Small) -> None:
     (small.folder / GUIDE).rename(small.folder / "own.md")
     (small.folder / GUIDE).symlink_to("../own.md")
@@ -277,6 +282,14 @@ def file_as_folder(small: Small) -> None:
             binary,
             "docs/guide.md contains a NUL byte, and cannot be merged. Remove the byte and commit, or"
             " exclude the file with `--exclude docs/guide.md`.",
+            marks=in_depth,
+        ),
+        pytest.param(
+            large,
+            (
+                "docs/guide.md is larger than 1 MB, and cannot be merged. Make it smaller and commit, or"
+                " exclude it with `--exclude docs/guide.md`."
+            ),
             marks=in_depth,
         ),
         pytest.param(
