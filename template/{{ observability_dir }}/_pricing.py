@@ -47,9 +47,6 @@ _NAMES: Final = {
     "web_searches": "web_searches",
     "output_reasoning_tokens": "reasoning.output_tokens output_token_details.reasoning",
 }
-_PATHS: Final = {
-    kind: [(name, name.split(".")) for name in names.split()] for kind, names in _NAMES.items()
-}
 _BASIC: Final = [*list(_NAMES)[:4], "cache_write_1h_tokens"]
 # Other values of these have another price.
 _STANDARD: Final = ("auto", "default", "on_demand", "standard", "global", "not_available")
@@ -107,15 +104,12 @@ def plain(value: Any) -> Any:
 
 def _tokens(raw: dict[str, Any], provider: str) -> dict[str, float]:
     tokens: dict[str, float] = {}
-    for kind, names in _PATHS.items():
-        for name, path in names:
-            value = raw.get(name)
-            if value is None and len(path) > 1:
-                value = _value(raw, path)
-            if value is not None and (type(value) not in (int, float) or value < 0):
-                raise TypeError(f"{name} is not a number of tokens")
-            if value is not None:
-                tokens.setdefault(kind, value)
+    for kind, name, path in _named(tuple(raw)):
+        value = raw.get(name) if name in raw else _value(raw, path)
+        if value is not None and (type(value) not in (int, float) or value < 0):
+            raise TypeError(f"{name} is not a number of tokens")
+        if value is not None:
+            tokens.setdefault(kind, value)
     if "input_tokens" in raw:  # Anthropic excludes cached tokens from the input.
         for name in ("cache_read_input_tokens", "cache_creation_input_tokens"):
             tokens["input_tokens"] += raw.get(name, 0)
@@ -124,6 +118,13 @@ def _tokens(raw: dict[str, Any], provider: str) -> dict[str, float]:
         with suppress(ImportError, LookupError):
             tokens |= _extract(raw, _api(_PROVIDERS.get(provider, provider), shape))
     return tokens
+
+
+@lru_cache(maxsize=256)
+def _named(keys: tuple[str, ...]) -> list[tuple[str, str, list[str]]]:
+    """Return the kind, name and path of tokens that a usage object with `keys` may have."""
+    named = ((kind, each, each.split(".")) for kind, all_ in _NAMES.items() for each in all_.split())
+    return [(kind, name, path) for kind, name, path in named if name in keys or path[0] in keys]
 
 
 def _extract(raw: dict[str, Any], api: list[tuple[list[Any], str]]) -> dict[str, float]:
@@ -173,7 +174,7 @@ def _api(provider: str, shape: tuple[tuple[str, ...], ...]) -> list[tuple[list[A
     if not matches:
         raise LookupError(f"unknown usage: {', '.join(raw)}")
     api = max(matches, key=lambda match: match[0])[1]
-    return [(path, kind) for path, kind in api if hasattr(Usage(), kind)]
+    return [(path, kind) for path, kind in api if path[0] in raw and hasattr(Usage(), kind)]
 
 
 def _as_list(path: Any) -> list[Any]:
