@@ -23,6 +23,8 @@ _COMMANDS: Final = {
     "apply": _Entry("hooks.honeycomb.cli:apply", "Create and update boards, triggers and SLOs."),
     "marker": _Entry("hooks.honeycomb.cli:marker", "Record a deploy in Honeycomb."),
     "check": _Entry("hooks.honeycomb.cli:check", "Validate honeycomb/ without Honeycomb."),
+    "fire": _Entry("hooks.honeycomb.cli:fire", "Make a trigger fire on purpose."),
+    "terraform": _Entry("hooks.honeycomb.cli:terraform", "Print honeycomb/ for Terraform."),
     "adopt": _Entry("hooks.adopt.cli:adopt", "Add observability to an existing repository."),
     "wire": _Entry("hooks.wire.cli:main", "Trace an existing service: edit its files."),
     "traces": _Entry("hooks.traces.cli:traces", "Show the traces of a service on this machine."),

@@ -1,7 +1,7 @@
 """The commands plan, apply, marker and check."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any
 
@@ -13,9 +13,12 @@ from .auth import authenticate
 from .check import problems
 from .client import APIError
 from .definitions import InvalidDefinition
+from .fire import CannotFire, fire_trigger
 from .marker import record_deploy
 from .recipients import parse_recipient
+from .runbooks import base_from_git, with_links
 from .session import DONE, FAILED, Session, load_definitions
+from .terraform import configuration
 
 _Command = Callable[..., int]
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
@@ -57,7 +60,7 @@ def _reports_errors(command: _Command) -> _Command:
     def reported(project: Project, *, as_json: bool, **options: Any) -> int:
         try:
             return command(project, as_json=as_json, **options)
-        except (APIError, InvalidDefinition, ProjectError) as error:
+        except (APIError, CannotFire, InvalidDefinition, ProjectError) as error:
             if as_json:
                 say(json.dumps({"error": str(error)}))
             else:
@@ -139,4 +142,50 @@ def check(project: Project, *, as_json: bool) -> int:
         say(json.dumps({"error": None, "definitions": len(definitions.all)}))
     else:
         say(f"{len(definitions.all)} definitions are valid.")
+    return DONE
+
+
+@click.command()
+@click.option(
+    "--recipient",
+    "recipients",
+    multiple=True,
+    metavar="TYPE:TARGET",
+    callback=lambda _context, _option, values: tuple(map(parse_recipient, values)),
+    help="A default of the variable `recipients`, such as email:on-call@example.com.",
+)
+@project_options
+def terraform(project: Project, *, recipients: tuple[Mapping[str, Any], ...]) -> int:
+    """Print honeycomb/ as a configuration of Terraform or OpenTofu.
+
+    Works offline and without a key. Use Terraform or apply, not both. Exit status: 0 done, 1 invalid.
+    """
+    definitions = load_definitions(project)
+    found = problems(definitions, project.root)
+    if found:
+        raise click.ClickException("\n".join(found))
+    definitions = definitions.with_descriptions(with_links(base_from_git(project.root)))
+    url = project.honeycomb_endpoint
+    click.echo(configuration(definitions, project.service_name, url, recipients), nl=False)
+    return DONE
+
+
+@click.command()
+@click.argument("trigger", metavar="TRIGGER")
+@click.option(
+    "--environment",
+    required=True,
+    help="The test environment that HONEYCOMB_API_KEY belongs to.",
+)
+@_json_option
+@project_options
+@_reports_errors
+def fire(project: Project, *, trigger: str, environment: str, as_json: bool) -> int:
+    """Make a trigger fire on purpose: send marked test spans to a test environment.
+
+    TRIGGER is the name of its file, such as high-error-rate. Needs HONEYCOMB_API_KEY of that environment,
+    in which apply was run. Exit status: 0 sent, 1 error.
+    """
+    sentence = fire_trigger(project, load_definitions(project), trigger, environment)
+    say(json.dumps({"error": None, "message": sentence}) if as_json else sentence)
     return DONE

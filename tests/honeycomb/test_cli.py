@@ -15,6 +15,8 @@ COMMANDS = (
     "apply",
     "marker",
     "check",
+    "fire",
+    "terraform",
     "adopt",
     "wire",
     "traces",

@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import re
 import socket
 import struct
 import time
+from base64 import b64encode
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
@@ -16,6 +18,8 @@ from typing import Any, Final, Self
 from urllib.parse import parse_qs, urlsplit
 
 import grpc
+from google.protobuf import json_format
+from google.protobuf.json_format import ParseError
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -352,6 +356,16 @@ class _IPv6Server(ThreadingHTTPServer):
     address_family = socket.AF_INET6
 
 
+def _from_json(content: bytes) -> ExportTraceServiceRequest:
+    """A request in OTLP's JSON, in which IDs are in hexadecimal digits instead of base64."""
+
+    def base64_of(match: re.Match[bytes]) -> bytes:
+        return match[1] + b64encode(bytes.fromhex(match[2].decode())) + b'"'
+
+    content = re.sub(rb'("(?:traceId|spanId|parentSpanId)": ?")([0-9a-f]+)"', base64_of, content)
+    return json_format.Parse(content, ExportTraceServiceRequest())
+
+
 def _shown(query: Body) -> Body:
     return {name: value for name, value in query.items() if not name.startswith("_")}
 
@@ -394,17 +408,18 @@ def _handler(honeycomb: FakeHoneycomb) -> type[BaseHTTPRequestHandler]:
             if honeycomb.ingest_status != 200:
                 self._send(honeycomb.ingest_status, {"message": "planted"})
                 return
-            if self.headers["content-type"] not in (
-                "application/protobuf",
-                "application/x-protobuf",
-            ):
+            types = ("application/protobuf", "application/x-protobuf", "application/json")
+            if self.headers["content-type"] not in types:
                 self._send(415, {"message": "unsupported content-type"})
                 return
             try:
                 if self.headers["content-encoding"] == "gzip":
                     content = gzip.decompress(content)
-                request = ExportTraceServiceRequest.FromString(content)
-            except (DecodeError, OSError, EOFError):
+                if self.headers["content-type"] == "application/json":
+                    request = _from_json(content)
+                else:
+                    request = ExportTraceServiceRequest.FromString(content)
+            except (DecodeError, ParseError, OSError, EOFError):
                 self._send(400, {"message": "unable to parse the body"})
                 return
             problem = honeycomb.take(self.headers["x-honeycomb-team"], request)
