@@ -60,6 +60,10 @@ def with_lf(files: Files) -> Files:
     }
 
 
+def _with_line_ends_of(old: bytes | None, new: bytes | None) -> bytes | None:
+    return new.replace(b"\n", b"\r\n") if old and new and has_crlf(old) else new
+
+
 def find_changes(
     repository: Repository,
     files: Files,
@@ -84,18 +88,17 @@ def find_changes(
     _check_edits(before, after, updated.base, answers_file)
 
     for path in sorted(before.keys() | after.keys()):
-        old, new = files.get(path), after.get(path)
-        if new is not None and old is not None and has_crlf(old):
-            new = new.replace(b"\n", b"\r\n")
+        old = files.get(path)
+        new = _with_line_ends_of(old, after.get(path))
         is_executable = new is not None and path in updated.executable
         change = Change(old, new, path in executable, is_executable)
         if old != new or change.was_executable != change.is_executable:
             changes.files[path] = change
     for path in updated.unmerged & changes.files.keys():
-        versions = (updated.base.get(path), updated.new.get(path))
-        if has_crlf(files[path]):
-            versions = tuple(text and text.replace(b"\n", b"\r\n") for text in versions)  # type: ignore[assignment]
-        changes.conflicts[path] = Conflict(*versions)
+        changes.conflicts[path] = Conflict(
+            _with_line_ends_of(files[path], updated.base.get(path)),
+            _with_line_ends_of(files[path], updated.new.get(path)),
+        )
     if reason := repository.ignored(changes.created):
         raise UpdateRefused(reason)
     return changes
