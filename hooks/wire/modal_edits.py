@@ -9,6 +9,7 @@ import libcst as cst
 
 from .app_calls import AppCall, all_app_calls, imported_names
 from .dependency_file import inline_dependencies
+from .line_length import is_too_long, joined, limit, one_per_line
 from .modal_functions import ModalFunction, decorator, modal_functions, serves, workers
 from .modal_image import (
     Requirements,
@@ -130,6 +131,7 @@ def _candidates(text: str, secret: str, packages: Sequence[str], package: str) -
             (rf"(?m)^[ \t]*(?:{keyword}|{named}),\r?\n", ""),
             (rf"(?:{keyword}|{named}), ", ""),
             (rf", ?{keyword}| {keyword}", ""),
+            (rf", {named}", ""),
             (rf"\[\*\((.*?)\), {named}\]", r"\1"),
             (rf"{keyword}|{named}", ""),
         ],
@@ -144,6 +146,8 @@ def _candidates(text: str, secret: str, packages: Sequence[str], package: str) -
         for pattern, less in list_patterns[:3]:
             before = re.sub(pattern, less, before)
         texts.add(before)
+    for methods in (["pip_install", "uv_pip_install"], ["function", "cls"]):
+        texts |= {joined(before, *methods) for before in texts}
     return sorted(texts - {text}, key=len)
 
 
@@ -190,7 +194,10 @@ def _wire_function(
     attempt(
         "packages",
         lambda call: add_packages(
-            image_calls(edits.project, edits.project.source(path), call), requirements, place
+            edits.project,
+            image_calls(edits.project, edits.project.source(path), call),
+            requirements,
+            place,
         ),
     )
     if app is not None:
@@ -238,7 +245,11 @@ def _add_secret(project: Project, source: Source, call: cst.Call, place: str) ->
     secret = f'{class_name}.from_name("{project.secret}")'
     if argument is None:
         keyword = next((each for each in call.args if each.keyword), None)
-        return [add_argument(source, call, keyword, f"secrets=[{secret}]")]
+        text = f"secrets=[{secret}]"
+        if call.args and is_too_long(project, source, call, f"{text}, "):
+            # Last, unlike in a call that has a line for each argument: the removal tells them apart.
+            return one_per_line(source, call, [], [text], source.indentation(source.start(call)))
+        return [add_argument(source, call, keyword, text)]
     value = argument.value
     if not isinstance(value, cst.List):
         return [
@@ -247,6 +258,13 @@ def _add_secret(project: Project, source: Source, call: cst.Call, place: str) ->
         ]
     if not value.elements:
         return [Insertion(source.end(value) - 1, secret)]
+    if is_too_long(project, source, call, f"{secret}, "):
+        indentation = source.indentation(source.start(call))
+        lines = one_per_line(source, call, [], [], indentation)
+        items = source.code(value)
+        if len(indentation) + len(f"    secrets={items}, {secret},") > limit(project, source):
+            return [*lines, *one_per_line(source, value, [], [secret], f"{indentation}    ")]
+        return [*lines, Insertion(source.end(value.elements[-1]), f", {secret}")]
     return [source.item_before(value.elements[0], [secret])]
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import libcst as cst
 
 from .dependency_file import DependencyFile, inline_dependencies
+from .line_length import is_too_long, one_per_line
 from .project import Project
 from .requirements import package_name
 from .routes.modal import ImageCall
@@ -21,7 +22,7 @@ _INSTALLS_ARGUMENTS = ("uv_pip_install", "pip_install")
 
 
 def add_packages(
-    calls: Sequence[ImageCall], requirements: Requirements, place: str
+    project: Project, calls: Sequence[ImageCall], requirements: Requirements, place: str
 ) -> tuple[Path, list[Insertion]] | None:
     """Return the file that installs the packages of an image, with the missing ones inserted.
 
@@ -54,7 +55,7 @@ def add_packages(
             f"{place} uses an image whose packages were not found. Add these to it:",
             f".pip_install({', '.join(items)})",
         )
-    return chosen.source.path, _insert_packages(chosen, items)
+    return chosen.source.path, _insert_packages(project, chosen, items)
 
 
 def _runs_installer(calls: Sequence[ImageCall]) -> bool:
@@ -66,7 +67,7 @@ def _runs_installer(calls: Sequence[ImageCall]) -> bool:
     )
 
 
-def _insert_packages(each: ImageCall, items: list[str]) -> list[Insertion]:
+def _insert_packages(project: Project, each: ImageCall, items: list[str]) -> list[Insertion]:
     source, call = each.source, each.call
     arguments = [
         argument
@@ -88,6 +89,12 @@ def _insert_packages(each: ImageCall, items: list[str]) -> list[Insertion]:
             Insertion(source.start(value), f"[{', '.join(items)}, *"),
             Insertion(source.end(value), "]"),
         ]
+    nodes = [argument.value for argument in arguments if not argument.star]
+    names = [source.code(node).strip("\"'").lower() for node in nodes]
+    is_sorted = len(names) > 1 and names == sorted(names)
+    if not is_sorted and is_too_long(project, source, call, ", ".join(["", *items])):
+        name = call.func.attr if isinstance(call.func, cst.Attribute) else call
+        return one_per_line(source, call, items, [], source.indentation(source.start(name)))
     return _insert_sorted(
         source, [argument.value for argument in arguments if not argument.star], items
     )

@@ -218,6 +218,11 @@ def _workspace_members(project: Project, files: Sequence[Path]) -> list[Path]:
 
 def _with_included(project: Project, path: Path, seen: set[Path]) -> Iterator[DependencyFile]:
     """Yield a dependency file, and the requirements files that it includes."""
+    if path.name == "pyproject.toml":
+        setuptools = tomllib.loads(project.text(path)).get("tool", {}).get("setuptools", {})
+        dynamic = setuptools.get("dynamic", {}).get("dependencies", {}).get("file", [])
+        for name in [dynamic] if isinstance(dynamic, str) else dynamic:
+            yield from _with_included(project, path.parent / name, seen)
     file = read_dependency_file(project, path)
     if file is None or path in seen:
         return

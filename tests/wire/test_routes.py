@@ -122,6 +122,10 @@ def routes_of(folder: Path, files: dict[str, str]) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("files", "routes"),
     [
+        ({"compose.yaml": "services:\n  api:\n    image: python:3.12\n    working_dir: /code\n    volumes: [./:/code]\n    command: sh -c 'pip install -r requirements.txt && uvicorn acme.main:app'\n"},
+         [("compose.yaml:2", "acme.main:app")]),
+        ({"handler.py": "from mangum import Mangum\n\nfrom acme.main import app\n\nhandler = Mangum(app)\n",
+          "Dockerfile": 'FROM public.ecr.aws/lambda/python:3.12\nCOPY . ${LAMBDA_TASK_ROOT}/\nCMD ["handler.handler"]\n'}, [("Dockerfile:3", "acme.main:app")]),
         ({"Dockerfile": DOCKERFILE}, [("Dockerfile:14", "acme.main:app")]),
         ({"Procfile": "web: gunicorn acme.main:app\nworker: celery -A x\n"}, [("Procfile:1", "acme.main:app")]),
         ({"render.yaml": "services:\n- name: api\n  runtime: python\n  startCommand: uvicorn acme.main:app\n"},
@@ -134,7 +138,7 @@ def routes_of(folder: Path, files: dict[str, str]) -> list[tuple[str, str]]:
         ({"asgi.py": "from wrap import Wrap\nfrom acme.main import app\n\napplication = Wrap(app)\n", "Procfile": "web: uvicorn asgi:application\n"},
          [("Procfile:1", "acme.main:app")]),
     ],
-    ids=["stages", "Procfile", "Render", "Railway", "console script", "runner", "wrapper"],
+    ids=["compose image", "Lambda", "stages", "Procfile", "Render", "Railway", "console script", "runner", "wrapper"],
 )  # fmt: skip
 def test_application_is_found_on_its_way_to_production(
     files: dict[str, str], routes: list[tuple[str, str]], tmp_path: Path

@@ -10,7 +10,7 @@ import yaml
 
 @dataclass(frozen=True)
 class Service:
-    """A service with a build. Paths are relative to the project."""
+    """A service of the repository. Paths are relative to the project."""
 
     path: Path
     name: str
@@ -24,6 +24,8 @@ class Service:
     variables: dict[str, str] = field(default_factory=dict)
     volumes: tuple[tuple[Path, str], ...] = ()
     """Folders of the repository, and the path that each is mounted at."""
+    image: str = ""
+    """The image, if the service has no build and mounts the repository into an image of Python."""
 
     @property
     def overrides(self) -> bool:
@@ -38,7 +40,7 @@ class Service:
 
 
 def services(path: Path, text: str) -> Iterator[Service]:
-    """Yield the services with a build in a compose file."""
+    """Yield the services in a compose file that are built from the repository, or mount it."""
     try:
         data = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
@@ -46,8 +48,11 @@ def services(path: Path, text: str) -> Iterator[Service]:
     found = data.get("services") if isinstance(data, dict) else None
     for name, service in (found if isinstance(found, dict) else {}).items():
         build = service.get("build") if isinstance(service, dict) else None
+        image = ""
         if isinstance(build, str):
             build = {"context": build}
+        elif build is None and isinstance(service, dict) and "python" in str(service.get("image")):
+            build, image = {"dockerfile": ""}, str(service["image"])
         if not isinstance(build, dict):
             continue
         context = _below(path.parent, str(build.get("context") or "."))
@@ -64,6 +69,7 @@ def services(path: Path, text: str) -> Iterator[Service]:
             str(service.get("working_dir") or ""),
             _variables(service.get("environment")),
             tuple(_volumes(path.parent, service.get("volumes"))),
+            image,
         )
 
 

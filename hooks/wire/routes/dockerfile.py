@@ -182,6 +182,9 @@ class DockerBuild:
             if match := _PYTHON_TAG.search(image):
                 stage.python = (int(match[1]), int(match[2]))
                 stage.python_place = place
+            if "lambda/python" in image:
+                stage.folder = PurePosixPath("/var/task")
+                stage.variables["LAMBDA_TASK_ROOT"] = "/var/task"
             if "uvicorn-gunicorn" in image:
                 stage.folder = PurePosixPath("/app")
                 stage.folders.add(stage.folder)
@@ -344,6 +347,9 @@ def starts_of(
     start = find_start(command)
     if start is None:
         return
+    if "LAMBDA_TASK_ROOT" in container.variables and re.fullmatch(r"[\w.]+\.\w+", start.script):
+        module, _, handler = start.script.rpartition(".")
+        start = Start(command.folder, module, handler)
     if start.script and depth < 3:
         for word in command.words:
             source = container.files.get(container.find(word, command.folder))

@@ -11,10 +11,17 @@ from ..project import Project
 from . import platforms
 from .compose import Service, services
 from .container import Container, Place, path_changes
-from .dockerfile import Context, DockerBuild, ignore_file, not_ignored, start_commands
+from .dockerfile import (
+    Context,
+    DockerBuild,
+    ignore_file,
+    installed,
+    not_ignored,
+    start_commands,
+)
 from .modal import modal_container
 from .serving import follow, served_app
-from .shell import Start
+from .shell import Start, commands
 
 _DOCKERFILES: Final = ("Dockerfile*", "*.Dockerfile", "*.dockerfile", "Containerfile*")
 _COMPOSE: Final = ("compose*.y*ml", "docker-compose*.y*ml")
@@ -125,6 +132,14 @@ def containers(project: Project, apps: Sequence[AppCall]) -> Iterator[Container]
             stage = build.stage(service.target)
             if service.overrides and stage is not None:
                 yield _composed(project, service, stage)
+    for service in found:
+        if service.image and service.volumes:
+            image = f"FROM {service.image}\n"
+            stage = DockerBuild(
+                service.path, image, Context(service.context, {}), project.text
+            ).stage()
+            if stage is not None:
+                yield _composed(project, service, stage)
     yield from _machines(project)
 
 
@@ -179,6 +194,8 @@ def _composed(project: Project, service: Service, stage: Container) -> Container
     if service.command or service.entrypoint:
         place = Place(service.path, service.line)
         command = (place, service.command) if service.command else None
+        for each in commands(service.command or "", container.folder, container.variables):
+            container.installed += installed(each, container.files, place)
         entrypoint = (place, service.entrypoint) if service.entrypoint else None
         container.starts = list(start_commands(container, entrypoint, command)) or container.starts
     return container

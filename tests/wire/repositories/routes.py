@@ -32,6 +32,7 @@ def serve():
 {body}
     return web_app
 """
+INSTALLS: Final = 'image = modal.Image.debian_slim(python_version="3.12").pip_install('
 CREATES: Final = "    web_app = FastAPI()\n"
 
 
@@ -101,10 +102,10 @@ ROUTES: Final = [
                {"acme/main.py": ["", IMPORT, CALL]}, ("FastAPI is optional", NEEDED), served="acme.main:app"),
     # Modal
     Repository("Modal file without a requirements file", {"web.py": MODAL_APP.format(imports="", options="", image='pip_install("jinja2", "fastapi[standard]")', body="    from fastapi import FastAPI\n\n" + CREATES)},
-               {"web.py": [f'image = modal.Image.debian_slim(python_version="3.12").pip_install("jinja2", "fastapi[standard]", "{NEEDED}")', OURS, f"    {FLAT}", "    instrument_app(web_app)"]},
+               {"web.py": [INSTALLS, f'    "{NEEDED}",', '    "jinja2",', '    "fastapi[standard]",', ")", OURS, f"    {FLAT}", "    instrument_app(web_app)"]},
                ("needs the folder observability in its image", '.add_local_dir("observability", remote_path="/root/observability")'), replaced=1, package_dir=".", import_name=""),
     Repository("import at the top of a Modal file", {"web.py": MODAL_APP.format(imports="from fastapi import FastAPI\n", options="", image='pip_install("fastapi==0.115.5").add_local_dir("observability", remote_path="/root/observability")', body=CREATES)},
-               {"web.py": [f'image = modal.Image.debian_slim(python_version="3.12").pip_install("fastapi==0.115.5", {CONTRIB}, "{NEEDED}").add_local_dir("observability", remote_path="/root/observability")',
+               {"web.py": [INSTALLS, f"    {CONTRIB},", f'    "{NEEDED}",', '    "fastapi==0.115.5",', ').add_local_dir("observability", remote_path="/root/observability")',
                            OURS, f"    {FLAT}", "    instrument_app(web_app)"]},
                replaced=1, package_dir=".", import_name=""),
     Repository("image in another file of the repository", {
@@ -119,6 +120,6 @@ ROUTES: Final = [
                {"web.py": [OURS, f"    {FLAT}", "    instrument_app(web_app)"], "pyproject.toml": [SDK]},
                package_dir=".", import_name=""),
     Repository("folder added under another name", {"modal_app.py": MODAL_APP.format(imports="", options="", image='pip_install("fastapi").add_local_dir(".", remote_path="~/pkg")', body="    from fastapi import FastAPI\n\n" + CREATES)},
-               {"modal_app.py": [f'image = modal.Image.debian_slim(python_version="3.12").pip_install("fastapi", "{NEEDED}").add_local_dir(".", remote_path="~/pkg")', OURS, f"    {FLAT}", "    instrument_app(web_app)"]},
+               {"modal_app.py": [INSTALLS, f'    "{NEEDED}",', '    "fastapi",', ').add_local_dir(".", remote_path="~/pkg")', OURS, f"    {FLAT}", "    instrument_app(web_app)"]},
                ('.add_local_dir("observability", remote_path="/root/observability")',), replaced=1, package_dir=".", import_name=""),
 ]  # fmt: skip
