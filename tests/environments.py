@@ -52,6 +52,7 @@ NEWEST: Final = (
     # The official encoder, for comparison, and the exporters of log records and metrics.
     "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry-instrumentation-genai-openai",
+    "opentelemetry-instrumentation-requests",
     "opentelemetry-proto",
     "opentelemetry-sdk",
     "pytest",

@@ -22,7 +22,7 @@ _LIBRARIES: Final = {
     "requests": "requests",
 }
 # In the context of a request, for the contrib packages: they would create a second span.
-_SUPPRESSED: Final = "suppress_http_instrumentation"
+_SUPPRESSED: Final = context._SUPPRESS_HTTP_INSTRUMENTATION_KEY
 # In that of a call of LiteLLM, whose instrumentation does not make its span current.
 _LLM_CALL: Final = "suppress_language_model_instrumentation"
 

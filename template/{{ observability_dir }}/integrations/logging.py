@@ -48,7 +48,7 @@ def export_log_records(provider: Any) -> None:
         # The exporters' own records would never end, and access logs repeat the request span, with
         # address and query.
         is_own = record.name.startswith("opentelemetry.") or record.name.endswith(".access")
-        if not is_own and not context.get_value("suppress_instrumentation"):
+        if not is_own and not context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY):
             provider.get_logger(record.name).emit(_encode(record, provider.resource))
 
     logging.Logger.callHandlers = call_handlers_and_export  # type: ignore[assignment]

@@ -154,6 +154,28 @@ def test_request_of_a_tool_has_a_span(get: Get, server: Server, spans: FinishedS
     assert [span.name for span in spans()] == ["tool", "GET"]
 
 
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_request_that_a_contrib_package_traces_too_has_one_span(
+    ours_first: bool, server: Server, headers: list[dict[str, str]]
+) -> None:
+    pytest.importorskip(CONTRIB, reason="requires opentelemetry-instrumentation-requests")
+    contrib = f"from {CONTRIB} import RequestsInstrumentor as I; I().instrument()"
+    ours = "from observability import setup_observability; setup_observability()"
+    both = [ours, contrib] if ours_first else [contrib, ours]
+    variables = {"OTEL_TRACES_EXPORTER": "console"}
+    output, _ = run("\n".join([*both, GET]).replace("URL", f"{server.url}/200"), variables)
+
+    assert output.count('"kind": "SpanKind.CLIENT"') == 1
+    assert len(headers) == 1
+
+
+CONTRIB = "opentelemetry.instrumentation.requests"
+GET = """
+import requests
+from observability import traced
+with traced("work"):
+    requests.get("URL")
+"""
 PROGRAM = """
 from observability.testing import capture_spans
 with capture_spans() as spans:
