@@ -30,18 +30,54 @@ def allow_optional_imports(plan: Plan, path: Path, requirements: Sequence[str]) 
             Step(f"{path} configures deptry. Add the module's optional imports:", block)
         )
         return
-    separator = "\n" if text.endswith("\n") else "\n\n"
-    plan.edit(path, f"{text}{separator}{block}".encode(), "add", "the module's optional imports")
+    plan.edit(path, f"{text}\n{block}".encode(), "add", "the module's optional imports")
+
+
+def name_packages(plan: Plan, path: Path) -> None:
+    """Name the packages to setuptools, which refuses to choose between them and honeycomb/."""
+    text = plan.project.text(path)
+    block = setuptools_settings(plan.project, path, text)
+    if block:
+        plan.edit(path, f"{text}\n{block}".encode(), "add", "the packages of the distribution")
+
+
+def setuptools_settings(project: Project, path: Path, text: str) -> str:
+    """Return the settings of a flat layout whose packages setuptools finds; empty for any other."""
+    if path != Path("pyproject.toml"):
+        return ""
+    data = tomllib.loads(text)
+    requires = data.get("build-system", {}).get("requires", [])
+    if "setuptools" in data.get("tool", {}) or not any("setuptools" in each for each in requires):
+        return ""
+    files = set(project.files)
+    packages = sorted(
+        {
+            each.parts[0]
+            for each in project.modules
+            if len(each.parts) > 1 and Path(each.parts[0]) / "__init__.py" in files
+        }
+    )
+    if (
+        not packages
+        or (project.root / "src").is_dir()
+        or project.package_dir.parts[:1] != (packages[0],)
+    ):
+        return ""
+    names = ", ".join(f'"{each}*"' for each in packages)
+    return f"[tool.setuptools.packages.find]\ninclude = [{names}]\n"
 
 
 def without_settings(project: Project, path: Path, requirements: Sequence[str]) -> bytes | None:
-    """Return the file without the settings that `allow_optional_imports` added, if it has them."""
+    """Return the file without the settings that were added to it, or None if there are none."""
     text = project.text(path)
-    block = deptry_settings(project, requirements)
-    if not block or not text.endswith(block):
-        return None
-    before = text.removesuffix(block)
-    return (before[:-1] if before.endswith("\n\n") else before).encode()
+    shorter = text
+    if (start := text.rfind("\n[tool.setuptools.packages.find]\n")) >= 0:
+        block = text[start + 1 :]
+        if setuptools_settings(project, path, text[:start]) == block:
+            shorter = text[:start]
+    if deptry := deptry_settings(project, requirements):
+        shorter = shorter.removesuffix(f"\n{deptry}")
+    return shorter.encode() if shorter != text else None
 
 
 def deptry_settings(project: Project, requirements: Sequence[str]) -> str:

@@ -22,7 +22,7 @@ from .llm_calls import sdk_calls, sdk_notes, sdk_summary, sdks
 from .modal_edits import EXAMPLE, secret_argument, wire_modal
 from .modal_functions import legacy_file, modal_functions, serves
 from .modal_image import Requirements
-from .owner_checks import allow_optional_imports
+from .owner_checks import allow_optional_imports, name_packages
 from .plan import Plan, Step
 from .project import Project
 from .requirements import OLDEST_FASTAPI, SDK, outdated, package_name, required_packages
@@ -186,6 +186,7 @@ def _wire_dependencies(
     elif not too_old:
         plan.done.append(f"{file.path}: packages")
     allow_optional_imports(plan, file.path, requirements)
+    name_packages(plan, file.path)
 
 
 def _wire_modal(

@@ -184,3 +184,21 @@ def test_optional_imports_are_added_to_the_settings_of_deptry_and_removed(make: 
 
     assert wire(folder, "--yes", "--remove") == 0
     assert (folder / "pyproject.toml").read_bytes() == before
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_packages_of_a_flat_layout_are_named_to_setuptools(end: str, make: Make) -> None:
+    build = '\n[build-system]\nrequires = ["setuptools>=61"]'
+    folder = make(Repository("flat", server(PLAIN, {"pyproject.toml": PYPROJECT + build + end})))
+    before = (folder / "pyproject.toml").read_bytes()
+
+    assert wire(folder, "--yes") == 0
+
+    tools = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]
+    assert tools["setuptools"] == {"packages": {"find": {"include": ["acme*"]}}}
+    after = (folder / "pyproject.toml").read_bytes()
+    assert wire(folder, "--yes") == 0
+    assert (folder / "pyproject.toml").read_bytes() == after
+
+    assert wire(folder, "--yes", "--remove") == 0
+    assert (folder / "pyproject.toml").read_bytes() == before
