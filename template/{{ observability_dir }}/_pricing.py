@@ -267,18 +267,13 @@ class _PriceLoader:
     """Loads the prices once, on a background thread, when the first call needs them."""
 
     def __init__(self) -> None:
-        self._loaded: Future[None] = Future()
+        self.is_loaded = False
         self.reset()
 
     def reset(self) -> None:
         self._lock = RLock()
         self._thread: Thread | None = None
-        if not self._loaded.done():
-            self._loaded = Future()
-
-    @property
-    def is_loaded(self) -> bool:
-        return self._loaded.done()
+        self._loaded: Future[None] = Future()
 
     def start_loading(self) -> None:
         """Load the prices while the first call is in flight."""
@@ -295,8 +290,11 @@ class _PriceLoader:
 
     def when_loaded(self, callback: Callable[[], None]) -> None:
         """Call `callback` now, or on the loading thread. It must not raise."""
-        self.start_loading()
-        self._loaded.add_done_callback(lambda _: callback())
+        if self.is_loaded:
+            callback()
+        else:
+            self.start_loading()
+            self._loaded.add_done_callback(lambda _: callback())
 
     def wait(self, timeout: float) -> None:
         """Wait up to `timeout` seconds until loading prices, if started, and callbacks are done."""
@@ -319,6 +317,7 @@ class _PriceLoader:
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             logger.warning("Could not load LLM prices (%s); costs are missing.", error)
         with self._lock:
+            self.is_loaded = True
             self._loaded.set_result(None)
 
 

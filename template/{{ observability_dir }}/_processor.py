@@ -170,8 +170,7 @@ class TelemetryProcessor(SpanProcessor):
     def _add_cost(self, span: ReadableSpan) -> None:
         """Add model, tokens and cost, if `llm_call` has not."""
         attributes: dict[str, Any] = dict(span.attributes or {})
-        usage = None if "llm.cost_usd" in attributes else _usage(span)
-        if usage is None:
+        if "llm.input_tokens" in attributes or (usage := _usage(span)) is None:
             self._sample(span)
             return
         provider = str(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system"))
