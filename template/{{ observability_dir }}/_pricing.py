@@ -123,7 +123,9 @@ def _tokens(raw: dict[str, Any], provider: str) -> dict[str, float]:
 @lru_cache(maxsize=256)
 def _named(keys: tuple[str, ...]) -> list[tuple[str, str, list[str]]]:
     """Return the kind, name and path of tokens that a usage object with `keys` may have."""
-    named = ((kind, each, each.split(".")) for kind, all_ in _NAMES.items() for each in all_.split())
+    named = (
+        (kind, each, each.split(".")) for kind, all_ in _NAMES.items() for each in all_.split()
+    )
     return [(kind, name, path) for kind, name, path in named if name in keys or path[0] in keys]
 
 
