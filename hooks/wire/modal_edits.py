@@ -22,7 +22,8 @@ from .plan import Step
 from .project import Project
 from .routes.container import Place
 from .routes.find import Route
-from .routes.modal import HOME, image_calls, modal_container
+from .routes.modal import HOME, modal_container
+from .routes.modal_image import image_calls
 from .routes.shell import Start
 from .shipping import imports
 from .source import EditRefused, Insertion, Source

@@ -9,7 +9,7 @@ from .dependency_file import DependencyFile, inline_dependencies
 from .line_length import is_too_long, one_per_line
 from .project import Project
 from .requirements import package_name
-from .routes.modal import ImageCall
+from .routes.modal_image import ImageCall
 from .source import EditRefused, Insertion, Source
 
 Requirements = Callable[[DependencyFile], list[str]]

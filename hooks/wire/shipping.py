@@ -14,8 +14,8 @@ from .dependency_file import DependencyFile, inline_dependencies, read_dependenc
 from .modal_image import Requirements
 from .plan import Plan, Step
 from .project import Project
+from .routes.build_context import not_ignored
 from .routes.container import Container, Installed, normal
-from .routes.dockerfile import not_ignored
 from .routes.find import Route
 from .source import EditRefused, Source
 

@@ -7,7 +7,8 @@ import pytest
 from hooks.wire.app_calls import all_app_calls
 from hooks.wire.project import Project
 from hooks.wire.routes.find import find_routes
-from hooks.wire.routes.shell import Install, commands, expand, find_installs, find_start
+from hooks.wire.routes.installs import Install, find_installs
+from hooks.wire.routes.shell import commands, expand, find_start
 
 from .conftest import write
 from .repositories import PLAIN, Repository

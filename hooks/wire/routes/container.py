@@ -6,7 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, Self
 
-from .shell import Install, Start
+from .installs import Install
+from .shell import Start
 
 ROOT: Final = PurePosixPath("/")
 _FASTAPI_FILES: Final = ("main.py", "app.py", "api.py", "app/main.py", "app/app.py", "app/api.py")

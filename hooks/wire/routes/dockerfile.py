@@ -4,16 +4,16 @@ import io
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Final
 
 from dockerfile_parse import DockerfileParser
-from pathspec import GitIgnoreSpec
 
+from .build_context import Context
 from .container import Container, Copied, Installed, Place, normal
-from .shell import Command, Start, commands, exec_form, expand, find_installs, find_start
+from .installs import find_installs
+from .shell import Command, commands, exec_form, expand, find_start
+from .starting import start_commands
 
 _INSTRUCTIONS: Final = {
     "ADD", "ARG", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM", "HEALTHCHECK", "LABEL",
@@ -29,35 +29,6 @@ class Instruction:
     value: str
     line: int
     last_line: int
-
-
-@dataclass
-class Context:
-    """The files that a build can copy: those of a folder, without the ignored ones."""
-
-    folder: Path
-    files: Mapping[PurePosixPath, Path]
-    """The repository's files, by their path in the context."""
-    ignore: Path | None = None
-
-    def matching(self, pattern: str) -> list[PurePosixPath]:
-        """Return the files and folders that match `pattern`."""
-        parts = [part for part in PurePosixPath(pattern).parts if part not in ("/", ".")]
-        if not parts:
-            return [PurePosixPath(".")]
-        if not any(set("*?[") & set(part) for part in parts):
-            path = PurePosixPath(*parts)
-            return [path] if path in self.files or path in self.folders else []
-        return [
-            path
-            for path in [*self.files, *self.folders]
-            if len(path.parts) == len(parts)
-            and all(fnmatchcase(part, each) for part, each in zip(path.parts, parts, strict=True))
-        ]
-
-    @cached_property
-    def folders(self) -> set[PurePosixPath]:
-        return {parent for path in self.files for parent in path.parents}
 
 
 def instructions(text: str) -> list[Instruction]:
@@ -86,28 +57,6 @@ def instructions(text: str) -> list[Instruction]:
             if ends and name == "RUN":
                 found[-1] = replace(found[-1], value=_HEREDOC.sub("", each["value"]))
     return found
-
-
-def ignore_file(context: PurePosixPath | Path, dockerfile: Path) -> list[Path]:
-    """Return the possible ignore files, the most specific first."""
-    return [
-        dockerfile.with_name(f"{dockerfile.name}.dockerignore"),
-        Path(context) / ".dockerignore",
-    ]
-
-
-def not_ignored(files: Mapping[PurePosixPath, Path], ignore: str) -> dict[PurePosixPath, Path]:
-    """Return `files` without those that a .dockerignore file excludes."""
-    patterns = []
-    for line in ignore.splitlines():
-        pattern = line.strip()
-        if pattern and not pattern.startswith("#"):
-            # Unlike in .gitignore, every pattern is relative to the context.
-            mark = "!" if pattern.startswith("!") else ""
-            pattern = pattern.removeprefix("!").removeprefix("/").removeprefix("./")
-            patterns.append(f"{mark}/{pattern}")
-    spec = GitIgnoreSpec.from_lines(patterns)
-    return {path: source for path, source in files.items() if not spec.match_file(str(path))}
 
 
 class DockerBuild:
@@ -320,54 +269,6 @@ def run_file_command(stage: Container, command: Command, place: Place) -> None:
                 stage.files.pop(normal(command.folder / word) / path, None)
     elif words[:2] == ["git", "clone"]:
         stage.unknown = f"{place} clones its code"
-
-
-def start_commands(
-    container: Container,
-    entrypoint: tuple[Place, str | list[str]] | None,
-    command: tuple[Place, str | list[str]] | None,
-) -> Iterator[tuple[Place, Start]]:
-    """Yield what a container starts, from its entrypoint and command. Scripts are followed."""
-    place, text = entrypoint or command or (None, "")
-    if place is None:
-        return
-    if entrypoint and command and isinstance(command[1], list) and isinstance(text, list):
-        text = [*text, *command[1]]
-    parts = [text] if not (entrypoint and command) else [text, command[1]]
-    for part in parts:
-        where = command[0] if command and part is command[1] else place
-        for each in commands(part, container.folder, container.variables):
-            yield from starts_of(container, each, where)
-
-
-def starts_of(
-    container: Container, command: Command, place: Place, depth: int = 0
-) -> Iterator[tuple[Place, Start]]:
-    """Yield what `command` starts; the lines of a shell script are followed."""
-    start = find_start(command)
-    if start is None:
-        return
-    if "LAMBDA_TASK_ROOT" in container.variables and re.fullmatch(r"[\w.]+\.\w+", start.script):
-        module, _, handler = start.script.rpartition(".")
-        start = Start(command.folder, module, handler)
-    if start.script and depth < 3:
-        for word in command.words:
-            source = container.files.get(container.find(word, command.folder))
-            if source is not None and not word.endswith(".py"):
-                text = container.read(source)
-                if word.endswith(".sh") or text.startswith("#!"):
-                    for inner in commands(
-                        _script(text), command.folder, command.variables | container.variables
-                    ):
-                        yield from starts_of(container, inner, Place(source, 1), depth + 1)
-                    return
-    yield place, start
-
-
-def _script(text: str) -> str:
-    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
-    words = re.compile(r"^\s*(?:if|then|else|elif|fi|do|done|while|for|case|esac|set)\b")
-    return "\n".join(words.sub("", line) for line in lines)
 
 
 def _pairs(value: str) -> Iterator[tuple[str, str]]:

@@ -9,19 +9,14 @@ from ..app_calls import AppCall, all_app_calls
 from ..modal_functions import decorator, modal_functions, serves
 from ..project import Project
 from . import platforms
+from .build_context import Context, ignore_file, not_ignored
 from .compose import Service, services
 from .container import Container, Place, path_changes
-from .dockerfile import (
-    Context,
-    DockerBuild,
-    ignore_file,
-    installed,
-    not_ignored,
-    start_commands,
-)
+from .dockerfile import DockerBuild, installed
 from .modal import modal_container
 from .serving import follow, served_app
 from .shell import Start, commands
+from .starting import start_commands
 
 _DOCKERFILES: Final = ("Dockerfile*", "*.Dockerfile", "*.dockerfile", "Containerfile*")
 _COMPOSE: Final = ("compose*.y*ml", "docker-compose*.y*ml")

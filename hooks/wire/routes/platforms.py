@@ -10,8 +10,9 @@ from typing import Any
 import yaml
 
 from .container import Container, Place
-from .dockerfile import installed, run_file_command, starts_of
+from .dockerfile import installed, run_file_command
 from .shell import Command, commands
+from .starting import starts_of
 
 _LOCKS = {
     "uv.lock": ["uv", "sync"],
