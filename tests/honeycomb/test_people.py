@@ -1,14 +1,18 @@
 """People who change Honeycomb while apply runs in CI: nothing of theirs is changed or deleted."""
 
 import json
+import subprocess
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hooks.honeycomb import apply as applying
 from hooks.honeycomb.record import Record, record_of
+from hooks.release import ROOT, releases
 
+from ..conftest import Render
 from ..depth import in_depth
 from ..fakes.honeycomb import CONFIGURATION_KEY, FakeHoneycomb, Key
 from .conftest import FILES, QUERY, Commands, Folder
@@ -170,6 +174,19 @@ def test_panel_that_the_file_dropped_is_removed(
     assert "panel 'Requests': a panel -> (none)" in planned.out
     assert commands.run("apply").code == 0
     assert titles(honeycomb) == ["text", "slo", "By success"]
+
+
+def test_panel_that_the_file_renamed_is_renamed(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    assert commands.run("apply").code == 0
+    panels = deepcopy(FILES["boards/overview.json"]["panels"])
+    panels[2]["query_panel"]["query_annotation"]["name"] = "All requests"
+    change_file(folder, "boards/overview.json", panels=panels)
+
+    assert commands.run("apply").code == 0
+
+    assert titles(honeycomb) == ["text", "slo", "All requests", "By success"]
 
 
 def test_change_in_honeycomb_alone_stays(commands: Commands, honeycomb: FakeHoneycomb) -> None:
@@ -442,3 +459,56 @@ def test_record_holds_each_part_and_fits_a_tag() -> None:
         assert all(record.holds(name, value) for name, value in parts.items())
         assert not record.holds("panel 0", {"value": "other"})
     assert not Record.parse("").holds("name", None)
+
+
+@in_depth  # copies a former release
+@pytest.mark.parametrize("is_recorded", [False, True])
+def test_files_of_the_next_release_are_applied_to_objects_of_0_3_0(
+    is_recorded: bool, render: Render, tmp_path: Path
+) -> None:
+    import copier
+
+    former = tmp_path / "order-intake"
+    subprocess.run(["git", "clone", "-q", str(ROOT), str(tmp_path / "template")], check=True)
+    copier.run_copy(
+        str(tmp_path / "template"),
+        former,
+        data={"honeycomb_plan": "pro"},
+        defaults=True,
+        quiet=True,
+        vcs_ref=releases()["0.3.0"],
+    )
+    with FakeHoneycomb(plan="pro") as honeycomb:
+        commands = Commands(
+            former,
+            HONEYCOMB_API_ENDPOINT=honeycomb.url,
+            HONEYCOMB_CONFIG_KEY=CONFIGURATION_KEY,
+        )
+        assert commands.run("apply").code == 0
+        if not is_recorded:
+            _forget_records(honeycomb)
+        honeycomb.store.ahead = 60
+        commands.folder = render(honeycomb_plan="pro")
+
+        planned = commands.run("plan")
+        assert planned.code == (2 if is_recorded else 1), planned.out
+        applied = commands.run("apply", *([] if is_recorded else ["--overwrite"]))
+        assert applied.code == 0, applied.out
+        assert commands.run("plan").code == 0
+
+    store = honeycomb.store
+    assert len(store.boards) == 5
+    assert len(store.triggers[DATASET]) == 6
+    for board in store.boards.values():
+        shown = {json.dumps(one["position"]) for one in board["panels"]}
+        assert len(shown) == len(board["panels"])
+
+
+def _forget_records(honeycomb: FakeHoneycomb) -> None:
+    """Make the objects those of a release that recorded nothing."""
+    store = honeycomb.store
+    for objects in (store.boards, store.triggers[DATASET], store.slos[DATASET]):
+        for one in objects.values():
+            one["tags"] = [tag for tag in one["tags"] if tag["key"] != "applied"]
+    for column in store.derived_columns[DATASET].values():
+        column["description"] = column["description"].partition(" [applied:")[0]
