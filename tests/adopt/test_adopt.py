@@ -7,6 +7,7 @@ import yaml
 
 from hooks.adopt.cli import adopt
 
+from ..depth import in_depth
 from ..template.projects import git
 from ..wire.conftest import write
 from ..wire.repositories import PLAIN, Repository, server
@@ -78,6 +79,7 @@ def test_module_is_beside_the_application_that_is_started(
     assert git(folder, "diff", "--stat", "HEAD").count("|") == 2
 
 
+@in_depth
 def test_service_is_named_after_the_repository_and_its_folder(tmp_path: Path) -> None:
     folder = repository(tmp_path / "shop", {f"backend/{k}": v for k, v in server(PLAIN).items()})
 
@@ -128,6 +130,7 @@ def test_reason_for_which_copier_refuses_is_one_sentence(
     assert (folder / "docs/runbooks.md").read_text() == "mine\n"
 
 
+@in_depth
 def test_module_that_was_copied_beside_another_package_is_moved(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
