@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 
 from ._pricing import TokenUsage, cost_usd, price_loader
-from ._redaction import copy_span, redact_span
+from ._redaction import copy_span, redact_event, redact_span
 from ._sampling import KeepPolicy, TailSampler, head_weight
 from .llm import is_call, usage_attributes
 from .spans import shared_attributes
@@ -204,7 +204,7 @@ class TelemetryProcessor(SpanProcessor):
         if not recorded and not span.events:
             return []
         events: list[Event] = []
-        for event in span.events:
+        for event in filter(None, map(redact_event, span.events)):
             if event.name == "exception":
                 attributes = event.attributes or {}
                 exception = attributes.get("exception.type"), attributes.get("exception.message")

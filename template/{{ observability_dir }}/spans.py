@@ -12,7 +12,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
-from ._redaction import qualified_name, redact_message, stack_trace
+from ._redaction import describe_exception, qualified_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -183,12 +183,10 @@ def record_exception(span: Span, error: BaseException) -> None:
         return
     descriptions: list[str] = []
     for each in _members(error):
-        kind, message = qualified_name(each), _message(each)
-        descriptions.append(f"{type(each).__qualname__}: {message}")
+        attributes = describe_exception(each)
+        descriptions.append(f"{type(each).__qualname__}: {attributes['exception.message']}")
         if isinstance(each, Exception) and not is_recorded(each, span):
             vars(each)[_RECORDED] = span.get_span_context().trace_id
-            attributes = {"exception.type": kind, "exception.message": message}
-            attributes["exception.stacktrace"] = "".join(stack_trace(each, message))
             span.add_event("exception", attributes)
     span.set_status(StatusCode.ERROR, "; ".join(descriptions))
 
@@ -226,10 +224,3 @@ def _members(error: BaseException) -> Iterator[BaseException]:
             yield from _members(each)
     else:
         yield error
-
-
-def _message(error: BaseException) -> str:
-    try:
-        return redact_message(qualified_name(error), str(error))
-    except Exception:  # noqa: BLE001 - a broken __str__ in the application
-        return ""

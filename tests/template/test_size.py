@@ -11,7 +11,7 @@ from .copying import SERVER, add_observability
 from .projects import write
 
 EXISTING_FILES: Final = 52
-EXISTING_LINES: Final = 6_100
+EXISTING_LINES: Final = 6_800
 MODULE_FILES: Final = 22
 MODULE_LINES: Final = 4_200
 SELF_CHECK_LINES: Final = 80

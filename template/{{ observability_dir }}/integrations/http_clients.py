@@ -97,11 +97,7 @@ def _request(method: str, url: str, headers: MutableMapping[str, str]) -> Iterat
         "http.request.method": method.upper(),
         "server.address": parts.hostname or "",
         "server.port": port,
-        "url.full": parts._replace(
-            netloc=parts.netloc.rpartition("@")[2],
-            query="&".join(map(_redacted, filter(None, parts.query.split("&")))),
-            fragment="",
-        ).geturl(),
+        "url.full": url,
     }
     with traced(method.upper(), attributes, kind=SpanKind.CLIENT) as span:
         propagate.inject(headers)
@@ -111,11 +107,6 @@ def _request(method: str, url: str, headers: MutableMapping[str, str]) -> Iterat
             yield span
         finally:
             context.attach(previous)
-
-
-def _redacted(parameter: str) -> str:
-    name, separator, _ = parameter.partition("=")
-    return f"{name}=REDACTED" if separator else "REDACTED"
 
 
 def _ended(span: Span | None, response: Any) -> Any:

@@ -1,21 +1,18 @@
 """Standard logging: the IDs of the trace on every record, and export of records if it is enabled."""
 
 import logging
-import re
 from typing import Any, Final
 
 from opentelemetry import context, trace
 from opentelemetry.trace import format_span_id, format_trace_id
 
-from .._redaction import qualified_name, redact_message, stack_trace
+from .._redaction import describe_exception, redact_attributes, redact_text
 
 # Of the fields of a record, those that `extra` adds are exported.
 _STANDARD_FIELDS: Final = {
     *vars(logging.makeLogRecord({})),
     *("asctime", "message", "span_id", "taskName", "trace_id"),
 }
-_MAX_BODY: Final = 16_384  # characters
-_QUERY: Final = re.compile(r"\?[^\s\"']+")  # of a URL, which HTTP clients log
 
 
 def add_trace_to_log_records() -> None:
@@ -69,11 +66,9 @@ def _encode(record: logging.LogRecord, resource: Any) -> Any:
         body = str(record.msg)
     error = record.exc_info[1] if record.exc_info else None
     if error is not None:
-        message = redact_message(qualified_name(error), str(error))
-        body = body.replace(str(error), message) if str(error) else body
-        attributes["exception.type"] = qualified_name(error)
-        attributes["exception.message"] = message
-        attributes["exception.stacktrace"] = "".join(stack_trace(error, message))
+        described = describe_exception(error)
+        body = body.replace(str(error), described["exception.message"]) if str(error) else body
+        attributes |= described
     encoded: Any = LogRecord(
         timestamp=int(record.created * 1e9),
         observed_timestamp=int(record.created * 1e9),
@@ -83,8 +78,8 @@ def _encode(record: logging.LogRecord, resource: Any) -> Any:
         severity_text=record.levelname,
         # DEBUG is 5, INFO 9, WARNING 13, ERROR 17, CRITICAL 21.
         severity_number=SeverityNumber(min(max(record.levelno // 10 * 4 + 1, 1), 21)),
-        body=_QUERY.sub("?REDACTED", body[:_MAX_BODY]),
-        attributes=attributes,
+        body=redact_text(body),
+        attributes=redact_attributes(attributes),
     )
     encoded.resource, encoded.dropped_attributes = resource, 0  # as older SDKs expect
     return encoded

@@ -15,7 +15,15 @@ from .conftest import FinishedSpans
     [
         ("sqlite", "SELECT a = 'it''s secret' AND b = 4.2e3", "SELECT a = ? AND b = ?"),
         ("sqlite", r"SELECT 'a\' , 'secret'", "SELECT ? , ?"),
-        ("sqlite", "SELECT \"col'umn\" , 'secret'", 'SELECT "col\'umn" , ?'),
+        ("postgresql", "SELECT \"col'umn\" , 'secret'", 'SELECT "col\'umn" , ?'),
+        (
+            "sqlite",
+            'SELECT "secret" FROM "t" WHERE "t"."a" = "secret"',
+            'SELECT ? FROM "t" WHERE "t"."a" = ?',
+        ),
+        ("postgresql", "SELECT 1 /* a /* b */ 'secret' */, 2", "SELECT ? , ?"),
+        ("postgresql", r"SELECT a like'a\' and 'secret'", "SELECT a like? and ?"),
+        ("mssql", "SELECT [never ends 'secret'", "SELECT [never ends 'secret'"),
         (
             "postgresql",
             "SELECT $1, :name_1, %(a)s, ?, t1.c2",
