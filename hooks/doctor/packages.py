@@ -137,12 +137,14 @@ def _imports(case: Case, about: str) -> Iterator[Finding]:
         )
         is_needed = package == "opentelemetry-instrumentation-fastapi"
         if is_needed and _number(case.packages.get("fastapi")) < _FASTAPI:
-            yield problem(about, f"{text}, so requests are not traced. Install what it lacks.")
+            yield problem(
+                about, f"{text}, so requests are not traced. Install the missing package."
+            )
         elif package == "genai-prices":
-            yield warning(about, f"{text}, so LLM calls have no cost. Install what it lacks.")
+            yield warning(about, f"{text}, so LLM calls have no cost. Install the missing package.")
         else:
             yield warning(
-                about, f"{text}, so it creates no spans. Install what it lacks, or remove it."
+                about, f"{text}, so it creates no spans. Install the missing package, or remove it."
             )
 
 

@@ -29,7 +29,7 @@ _change_options = (
     click.option(
         "--overwrite",
         is_flag=True,
-        help="Replace and delete what people changed in Honeycomb since the last apply.",
+        help="Replace and delete the changes that people made in Honeycomb since the last apply.",
     ),
     click.option(
         "--recipient",
@@ -94,8 +94,8 @@ def plan(project: Project, *, as_json: bool, **options: Any) -> int:
 def apply(project: Project, *, dry_run: bool, as_json: bool, **options: Any) -> int:
     """Create and update boards, triggers and SLOs in Honeycomb as defined in honeycomb/.
 
-    Needs HONEYCOMB_CONFIG_KEY. Only objects that apply created are changed. What people changed in
-    them stays, unless the file changes it too: then apply asks in a terminal, and otherwise needs
+    Needs HONEYCOMB_CONFIG_KEY. Only objects that apply created are changed. Changes that people made
+    in them stay, unless the file changes it too: then apply asks in a terminal, and otherwise needs
     --overwrite. Safe to repeat: if it fails, the next run completes the rest. Exit status: 0 done,
     1 error, or a change that needs --overwrite.
     """

@@ -27,7 +27,7 @@ class CannotFire(Exception):
 
 @dataclass
 class _Sample:
-    """What each span has to be like."""
+    """The fields of each span."""
 
     attributes: dict[str, Any] = field(default_factory=dict)
     kind: str = "internal"

@@ -67,7 +67,7 @@ class Printer:
             _print_step(step)
 
     def left_alone(self, plan: Plan) -> None:
-        """Print what apply does not touch, although it differs from the files."""
+        """Print the objects that differ from the files and that apply does not touch."""
         for step in plan.steps:
             if step.action in ("kept", "refused"):
                 _print_step(step)

@@ -1,7 +1,7 @@
 """The record of the last apply, kept on each object in Honeycomb.
 
 It holds a digest of each part of the object as it was applied: of a field, or of a panel of a board.
-The next plan compares it with the object, and so recognises what people have changed since.
+The next plan compares it with the object, and so recognises the changes that people made since.
 """
 
 import hashlib
