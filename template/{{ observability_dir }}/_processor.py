@@ -88,10 +88,11 @@ class TelemetryProcessor(SpanProcessor):
 
     def decide_all(self) -> None:
         """Sample open traces on the spans they have so far, because the process ends."""
+        # Ends calls that wait for their price, which finds the duplicates below them.
+        price_loader.finish(1.0)
         for call_id in list(self._calls_below):
             for span in self._calls_below.pop(call_id, ()):
                 self._add_cost(span)
-        price_loader.finish(1.0)
         if self.sampler:
             self.sampler.decide_all()
 
