@@ -54,9 +54,12 @@ _QUOTING: Final = re.compile(
     r"|pydantic_core|pymssql|pymysql|pyodbc|sqlalchemy|sqlite3|pydantic(?:\.v1)?\.error_wrappers)\."
     r"|fastapi\.exceptions\.\w*ValidationError"
 )
-# SQLAlchemy begins with the class of the driver's exception, Pydantic and FastAPI with a count.
+# SQLAlchemy begins with the class of the driver's exception, Pydantic and FastAPI with a count, LLM
+# SDKs with the status of a response that may quote the prompt.
 _PREFIX: Final = (
     r"\((?:\w{1,99}\.){1,9}[A-Z]\w{0,99}\)|(?<!\d)\d{1,6} validation errors?(?: for \w{1,99})?"
+    r"|\bError code: \d{3}|(?<!\w)[45]\d\d [A-Z_]{3,99}(?=\. )|\blitellm\.\w{1,99}"
+    r"|\(\w{1,99}\) when calling the (?:Converse|InvokeModel)\w{0,99} operation"
 )
 _QUOTED: Final = re.compile(
     rf"(?P<kept>{_PREFIX})|\[SQL: |\[parameters: |\bDETAIL: |\binput_value="

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 TEXT: Final = "Hello, COMPLETION."
-ARGUMENTS: Final = {"city": "ARGUMENT"}
+ARGUMENTS: Final = {"city": "a CITY"}
 
 Body = dict[str, Any]
 

@@ -36,7 +36,7 @@ EXPECTED: Final = {
     "openai_embeddings": ("openai", "text-embedding-3-small", 8 * 0.02),
     "openai_responses": ("openai", GPT, OPENAI),
 }
-CONTENT: Final = re.compile("PROMPT|COMPLETION|ARGUMENT|DESCRIPTION|RESULT")
+CONTENT: Final = re.compile("PROMPT|COMPLETION|CITY|DESCRIPTION|RESULT")
 
 
 def attributes(span: ReadableSpan) -> dict[str, Any]:
