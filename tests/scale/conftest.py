@@ -38,22 +38,28 @@ SAMPLING: Final = {
 
 _GO: Final = (1, 26)
 _SOURCE: Final = Path(__file__).parent / "collector"
+# Release 3.2.2. Go knows it by its commit only, as the path of the module does not end with /v3.
+_REFINERY: Final = "v1.21.1-0.20260526205233-64a874adf8f9"
 
 
 @pytest.fixture(scope="session")
-def collector_program() -> Path:
-    """A Collector, built from Go modules. It is built again only if its source has changed."""
+def go() -> str:
+    """The Go compiler."""
     go = shutil.which("go")
     if go is None:
-        pytest.skip("Go is not installed, so there is no Collector to test")
+        pytest.skip("Go is not installed, so there is no program to test")
     done = subprocess.run([go, "env", "GOVERSION"], capture_output=True, check=True, text=True)
     release = re.match(r"go(\d+)\.(\d+)", done.stdout)
     if release and (int(release[1]), int(release[2])) < _GO:
-        pytest.skip(f"the Collector needs Go {_GO[0]}.{_GO[1]} or later")
+        pytest.skip(f"the programs need Go {_GO[0]}.{_GO[1]} or later")
+    return go
+
+
+@pytest.fixture(scope="session")
+def collector_program(go: str) -> Path:
+    """A Collector, built from Go modules. It is built again only if its source has changed."""
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sorted(_SOURCE.iterdir())))
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copier-honeycomb"
-    cache.mkdir(parents=True, exist_ok=True)
-    program = cache / f"collector-{digest.hexdigest()[:12]}"
+    program = _cache() / f"collector-{digest.hexdigest()[:12]}"
     with FileLock(f"{program}.lock"):
         if not program.exists():
             unfinished = program.with_suffix(".unfinished")
@@ -64,11 +70,32 @@ def collector_program() -> Path:
 
 
 @pytest.fixture(scope="session")
-def refinery_program() -> Path:
-    program = shutil.which("refinery")
-    if program is None:
-        pytest.skip("refinery is not on the PATH")
-    return Path(program)
+def refinery_program(request: pytest.FixtureRequest) -> Path:
+    """Refinery on the PATH, or built from its Go module if the proxy serves that."""
+    if installed := shutil.which("refinery"):
+        return Path(installed)
+    go: str = request.getfixturevalue("go")
+    folder = _cache() / f"refinery-{_REFINERY}"
+    package = f"github.com/honeycombio/refinery/cmd/refinery@{_REFINERY}"
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "refinery").exists():
+            done = subprocess.run(
+                [go, "install", "-ldflags=-X main.BuildID=3.2.2", package],
+                env={**os.environ, "GOBIN": str(folder)},
+                stderr=subprocess.PIPE,
+                check=False,
+                text=True,
+            )
+            if done.returncode:
+                reason = done.stderr.strip().splitlines()[-1].strip()
+                pytest.skip(f"refinery is not on the PATH, and Go cannot build it: {reason}")
+    return folder / "refinery"
+
+
+def _cache() -> Path:
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "copier-honeycomb"
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
 
 
 @pytest.fixture(scope="session")
