@@ -128,9 +128,8 @@ def redact_attributes(attributes: Mapping[str, Any], *, is_server: bool = False)
             continue
         if isinstance(value, str):
             value = _redact_text(rule, name, value, attributes)
-        if isinstance(value, int | float) or not (rule == "content" or rule == "bare" and is_llm):
-            redacted[name] = value
-        elif captures_content():
+        is_content = rule == "content" or rule == "bare" and is_llm
+        if isinstance(value, int | float) or not is_content or captures_content():
             redacted[name] = value
     return redacted
 
