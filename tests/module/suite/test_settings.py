@@ -129,10 +129,6 @@ def test_custom_headers_are_added() -> None:
         {"HONEYCOMB_API_KEY": "a-secret\nx"},
         {"HONEYCOMB_API_KEY": "a-secret\u00e9"},
         {"HONEYCOMB_ENABLED": "a-secret"},
-        {"HONEYCOMB_API_ENDPOINT": "a-secret"},
-        {"OTEL_EXPORTER_OTLP_ENDPOINT": "localhost:4318/a-secret"},
-        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://a-secret:port"},
-        {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://[a-secret"},
         {"OTEL_EXPORTER_OTLP_PROTOCOL": "a-secret"},
         {"OTEL_EXPORTER_OTLP_COMPRESSION": "a-secret"},
         {"OTEL_EXPORTER_OTLP_TIMEOUT": "a-secret"},
@@ -229,3 +225,26 @@ def test_version_variable_is_named_after_the_package(tmp_path: Path) -> None:
     assert run(VERSION, path | {"ACME_VERSION": "1.2.3"})[0] == "1.2.3"
     assert run(VERSION, path | {"MODAL_IMAGE_ID": "im-01"})[0] == "im-01"
     assert run(VERSION, path)[0] == "dev"
+
+
+@pytest.mark.parametrize("name", ["OTEL_EXPORTER_OTLP_ENDPOINT", "HONEYCOMB_API_ENDPOINT"])
+@pytest.mark.parametrize("value", ["collector/path", "ftp://host", "https://", "https://host:port"])
+def test_unreadable_endpoint_exports_nothing(
+    name: str, value: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = Settings.from_environment(variables=HTTP | {"HONEYCOMB_API_KEY": KEY, name: value})
+
+    assert settings.exporter == "none"
+    [record] = caplog.records
+    assert record.getMessage().startswith(f"{name} is not a valid URL; no traces are exported.")
+
+
+@pytest.mark.skipif(not GRPC, reason="requires gRPC to be selected")
+@pytest.mark.parametrize(
+    ("insecure", "scheme"), [("", "https"), ("false", "https"), ("true", "http")]
+)
+def test_endpoint_over_grpc_may_be_host_and_port(insecure: str, scheme: str) -> None:
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "collector:4317"}
+    variables["OTEL_EXPORTER_OTLP_INSECURE"] = insecure
+
+    assert Settings.from_environment(variables=variables).endpoint == f"{scheme}://collector:4317"
