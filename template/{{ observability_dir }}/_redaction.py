@@ -89,10 +89,6 @@ _SQL: Final = {
     "": rf"(?P<comment>{_COMMENT}) | {_NAME} | (?P<value>{_DOLLAR_QUOTED} | {_TEXT} | {_NUMBER})",
 }
 _SQL.update(mariadb=_SQL["mysql"], **{"microsoft.sql_server": _SQL["mssql"]})
-_SQL_TOKENS: Final = {
-    dialect: re.compile(tokens, re.VERBOSE | re.DOTALL | re.IGNORECASE)
-    for dialect, tokens in _SQL.items()
-}
 # Names that `_rule` leaves alone.
 _plain: Final[set[str]] = set()
 
@@ -119,18 +115,19 @@ def redact_attributes(attributes: Mapping[str, Any], *, is_server: bool = False)
     """Return `attributes` without private values: the same object if it contains none."""
     if _plain.issuperset(attributes):
         return attributes
-    is_llm = any(map(_LLM.match, attributes))
+    rules = {name: _rule(name[:_MAX_NAME]) for name in attributes}
+    is_llm = "bare" in rules.values() and any(map(_LLM.match, attributes))
     redacted: dict[str, Any] = {}
     for name, value in attributes.items():
-        name = name[:_MAX_NAME]
-        rule = _rule(name)
+        rule = rules[name]
         if (rule == "request" and is_server) or name == "url.query":
             continue
-        if isinstance(value, str):
-            value = _redact_text(rule, name, value, attributes)
         is_content = rule == "content" or rule == "bare" and is_llm
-        if isinstance(value, int | float) or not is_content or captures_content():
-            redacted[name] = value
+        if is_content and not isinstance(value, int | float) and not captures_content():
+            continue
+        if rule and isinstance(value, str):
+            value = _redact_text(rule, name, value, attributes)
+        redacted[name[:_MAX_NAME]] = value
     return redacted
 
 
@@ -220,8 +217,12 @@ def _redact_sql(statement: str, dialect: str) -> str:
     def redact(token: re.Match[str]) -> str:
         return "?" if token["value"] else " " if token["comment"] else token[0]
 
-    tokens = _SQL_TOKENS.get(dialect, _SQL_TOKENS[""])
-    return " ".join(tokens.sub(redact, statement).split())
+    return " ".join(_sql_tokens(dialect).sub(redact, statement).split())
+
+
+@lru_cache
+def _sql_tokens(dialect: str) -> re.Pattern[str]:
+    return re.compile(_SQL.get(dialect, _SQL[""]), re.VERBOSE | re.DOTALL | re.IGNORECASE)
 
 
 def qualified_name(error: BaseException) -> str:

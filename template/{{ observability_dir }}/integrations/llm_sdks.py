@@ -1,8 +1,7 @@
 """LLM SDKs and frameworks: the installed instrumentation of each, enabled once it is imported."""
 
 import os
-from functools import partial
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, PackageNotFoundError, distribution
 from importlib.util import find_spec
 from typing import Any, Final
 
@@ -35,19 +34,26 @@ def instrument_llm_sdks() -> None:
         os.environ.setdefault("ANTHROPIC_OPEN_TELEMETRY", "false")
     if not is_disabled("pydantic_ai"):
         when_imported("pydantic_ai", _instrument_pydantic_ai)
-    if not find_spec("opentelemetry.instrumentation"):
-        return  # finding entry points takes milliseconds
-    installed = entry_points(group="opentelemetry_instrumentor")
-    found = {each.dist.name: each for each in installed if each.dist}
-    enabled: set[str] = set()
+    for module in dict.fromkeys(_INSTRUMENTATIONS.values()):
+        when_imported(module, _instrument)
+
+
+def _instrument(sdk: Any) -> None:
     for package, module in _INSTRUMENTATIONS.items():
-        each = found.get(package)
-        if each and not is_disabled(each.name) and module not in enabled:
-            enabled.add(module)
-            when_imported(module, partial(_instrument, each))
+        if module == sdk.__name__ and (entry_point := _entry_point(package)):
+            _enable(entry_point)
+            return
 
 
-def _instrument(entry_point: EntryPoint, module: Any) -> None:
+def _entry_point(package: str) -> EntryPoint | None:
+    try:
+        found = distribution(package).entry_points.select(group="opentelemetry_instrumentor")
+    except PackageNotFoundError:
+        return None
+    return next((each for each in found if not is_disabled(each.name)), None)
+
+
+def _enable(entry_point: EntryPoint) -> None:
     if entry_point.name == "anthropic" and find_spec("anthropic._tracing"):
         return  # the SDK creates spans itself
     instrumentor = entry_point.load()()
