@@ -10,6 +10,7 @@ from .assembly import Trace
 from .otlp import Span
 
 _MAX_TRACES: Final = 10_000
+_LARGEST: Final = 1e308
 # Spans that repeat the usage of the calls below them.
 _AGGREGATES: Final = {"invoke_agent", "invoke_workflow", "create_agent"}
 _TOKENS: Final = {
@@ -114,4 +115,4 @@ def _number(span: Span, attribute: str) -> float | None:
 
 def _sum(values: Iterable[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) if known else None
+    return max(-_LARGEST, min(sum(known), _LARGEST)) if known else None

@@ -372,7 +372,7 @@ def test_undeclared_column_stops_plan_and_apply(
     [
         ("", "HONEYCOMB_CONFIG_KEY is not set."),
         (INGEST_KEY, "HONEYCOMB_CONFIG_KEY is an ingest key"),
-        (INGEST_KEY[:32], "HONEYCOMB_CONFIG_KEY is the id of a key, without its secret."),
+        (INGEST_KEY[:32], "HONEYCOMB_CONFIG_KEY is the ingest key's id, without its secret, "),
         ("0123456789abcdef" * 2, "HONEYCOMB_CONFIG_KEY is a key of Honeycomb Classic"),
         ("hcamk_0123:4567", "HONEYCOMB_CONFIG_KEY is a management key"),
         ("<your-configuration-key>", "HONEYCOMB_CONFIG_KEY is still a placeholder."),

@@ -464,7 +464,7 @@ def test_invalid_certificate_is_diagnosed(commands: Commands, tmp_path: Path) ->
             "warning",
             "each call has a second span",
         ),
-        ("google-genai==3.6.1", "warning", "Add opentelemetry-instrumentation-google-genai."),
+        ("litellm==1.110.2", "warning", "Add opentelemetry-instrumentation-litellm."),
         ("mistralai==2.0", "warning", "mistralai 2.0 is not traced. Wrap its calls in llm_call."),
         ("openai-agents==0.24.0", "warning", "openai-agents uploads its own traces"),
         ("opentelemetry-instrumentation-httpx==0.66b2", "warning", "uses httpx2"),

@@ -36,6 +36,7 @@ _HTTPX2: Final = (
     "test_failed_request_is_an_error",
     "test_redirect_is_a_part_of_its_request",
     "test_request_is_a_span_whose_context_is_sent",
+    "test_request_of_a_tool_has_a_span",
     "test_request_of_an_llm_call_or_outside_a_trace_has_no_span",
 )
 _WITH_GRPC: Final = {
@@ -73,7 +74,11 @@ CASES: Final = {
         (),
         {
             **_WITH_GRPC,
+            **dict.fromkeys(_HTTPX2, "requires httpx2"),
             **dict.fromkeys(_PRICED, "requires genai-prices"),
+            "test_request_that_a_contrib_package_traces_too_has_one_span": (
+                "requires opentelemetry-instrumentation-requests"
+            ),
             "test_server_spans_have_modal_ids_and_the_first_is_a_cold_start": "requires modal",
         },
     ),

@@ -60,7 +60,10 @@ def test_uploaded_files_alone_serve_and_identify_themselves(
     assert [tree(trace) for trace in (first, second)] == [TREE, TREE]
     [server] = [span for span in first if span.kind == "server"]
     # The health check was the container's first request, and is not traced.
+    [created] = [span for span in first if span.name == "session.create"]
     assert server.attributes == {
+        "user.id": "anonymous",
+        "gen_ai.conversation.id": created.attributes["session.id"],
         "http.request.method": "POST",
         "http.route": "/api/sessions",
         "http.response.status_code": 201,
