@@ -29,8 +29,9 @@ _DERIVED: Final = {
 }
 _CONVENTIONS: Final = Path(__file__).with_name("conventions.json")
 _KNOWN_TEXT: Final = re.compile(
-    r"(http|url|server|client|network|error|exception|db|gen_ai|anthropic|openai|user|service|cloud|faas"
-    r"|deployment|telemetry|trace|span|meta|library)\.[\w.]+|name|type|status_message|parent_name"
+    r"(http|url|server|client|network|error|exception|db|gen_ai|anthropic|openai|user|service"
+    r"|deployment|cloud|faas|telemetry|trace|span|meta|library)\.[\w.]+"
+    r"|name|type|status_message|parent_name"
 )
 _KNOWN_NUMBER: Final = re.compile(r"(anthropic|gen_ai|openai)\.usage\.[\w.]+_tokens")
 # The most frequent ones, to suggest if a name is mistyped.
