@@ -13,7 +13,7 @@ _ALIASES: Final = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 _WINDOWS_DRIVE: Final = re.compile(r"[A-Za-z]:[/\\]")
 _SCP: Final = re.compile(r"(?P<host>[\w.+-]+@[\w.-]+|[\w.-]{2,}):(?!//)/?(?P<path>.+)")
 """`git@github.com:acme/template.git`, or a host of ~/.ssh/config without a user."""
-_RELEASE: Final = re.compile(r"v?\d+([.]\d+)*(\.?(a|b|rc|post|dev)\d+)*")
+_RELEASE: Final = re.compile(r"v?\d+([.]\d+)+(\.?(a|b|rc|post|dev)\d+)*")
 
 
 def without_credentials(source: str) -> str:

@@ -104,6 +104,8 @@ def test_each_printed_form_is_parsed_by_uvx(source: str) -> None:
         ("gh:acme/t", "v0.3.0-5-gabc1234", "git+https://github.com/acme/t@abc1234"),
         # The commit of uncommitted changes in a folder is gone after the copy.
         ("/srv/t", "v0.3.0-5-gabc1234", "/srv/t"),
+        # A commit whose short name reads like the version 54a2273.
+        ("/srv/t", "54a2273", "/srv/t"),
         ("gh:acme/t", "", "git+https://github.com/acme/t"),
         ("gh:acme/t", "1.0rc1", "git+https://github.com/acme/t@1.0rc1"),
     ],
