@@ -11,9 +11,9 @@ from .copying import SERVER, add_observability
 from .projects import write
 
 EXISTING_FILES: Final = 52
-EXISTING_LINES: Final = 6_800
 MODULE_FILES: Final = 22
 MODULE_LINES: Final = 4_200
+EXISTING_LINES: Final = MODULE_LINES + 2_450
 SELF_CHECK_LINES: Final = 80
 MODULE_TEST_FILES: Final = 4
 MODULE_TEST_LINES: Final = 350
