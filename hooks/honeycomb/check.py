@@ -16,6 +16,7 @@ from .queries import (
     query_problems,
     trigger_query_problems,
 )
+from .runbooks import RUNBOOKS
 from .schema import (
     SLO,
     Board,
@@ -29,7 +30,6 @@ from .schema import (
 
 _BOARD_WIDTH: Final = 12
 _DAY: Final = 86_400
-_RUNBOOKS: Final = "docs/runbooks.md"
 # The first one that exists; releases up to 0.3.0 have no reference.
 _REFERENCES: Final = ("docs/observability-reference.md", "docs/observability.md")
 _QUERIES_OF_RUNBOOK: Final = 3
@@ -128,27 +128,25 @@ def _trigger_problems(trigger: Trigger, columns: Columns) -> Iterator[str]:
 
 
 def _runbook_problems(definitions: Definitions, project: Path) -> Iterator[str]:
-    path = project / _RUNBOOKS
+    path = project / RUNBOOKS
     if not path.is_file():
         return
     sections = _runbooks(path)
     for definition in definitions.of("trigger"):
         file = f"honeycomb/{definition.file}"
-        link = re.search(
-            rf"{re.escape(_RUNBOOKS)}#([\w-]+)", definition.body.get("description", "")
-        )
+        link = re.search(rf"{re.escape(RUNBOOKS)}#([\w-]+)", definition.body.get("description", ""))
         if link is None:
-            yield f"{file}: its description does not link to a section of {_RUNBOOKS}"
+            yield f"{file}: its description does not link to a section of {RUNBOOKS}"
         elif len(sections.get(link[1], ())) < _QUERIES_OF_RUNBOOK:
             yield (
-                f"{file}: {_RUNBOOKS} does not have a section {link[1]} with"
+                f"{file}: {RUNBOOKS} does not have a section {link[1]} with"
                 f" {_QUERIES_OF_RUNBOOK} queries"
             )
     columns = _with_derived(definitions)
     for section, queries in sections.items():
         for number, text in enumerate(queries, start=1):
             for problem in _text_problems(text, columns):
-                yield f"{_RUNBOOKS}: {section}: query {number}: {problem}"
+                yield f"{RUNBOOKS}: {section}: query {number}: {problem}"
 
 
 def _runbooks(path: Path) -> dict[str, list[str]]:

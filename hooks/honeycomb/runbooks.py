@@ -8,7 +8,16 @@ from typing import Any, Final
 from urllib.parse import quote
 
 RUNBOOKS: Final = "docs/runbooks.md"
-_LINK: Final = re.compile(rf"(https?://\S+?/)?{re.escape(RUNBOOKS)}")
+_ANCHORS: Final = (
+    ("/_git/", "&_a=preview&anchor="),
+    ("bitbucket", "#markdown-header-"),
+    ("", "#"),
+)
+"""Part of a URL, and the beginning of an anchor on such a host."""
+_LINK: Final = re.compile(
+    rf"(https?://\S+?/)?{re.escape(RUNBOOKS)}"
+    rf"({'|'.join(re.escape(anchor) for _, anchor in _ANCHORS)})?"
+)
 # SCP-like and URL-like addresses of a remote: the host without its port, and the path.
 _REMOTE: Final = re.compile(
     r"(?:(?:https?|ssh|git)://(?:[^@/]+@)?(?P<host>[^/:]+)(?::\d+)?/|(?:[^@/]+@)(?P<scp>[^/:]+):)"
@@ -20,7 +29,10 @@ _TREES: Final = (("gitlab", "/-/blob/HEAD/"), ("bitbucket", "/src/HEAD/"), ("", 
 
 def with_links(base: str | None) -> Callable[[str], str]:
     """Replace the path of the runbooks in a text by its URL, if `base` is known."""
-    return lambda text: _LINK.sub(f"{base or ''}{RUNBOOKS}".replace("\\", r"\\"), text)
+    anchor = next(anchor for part, anchor in _ANCHORS if part in (base or ""))
+    return lambda text: _LINK.sub(
+        lambda link: f"{base or ''}{RUNBOOKS}{anchor if link[2] else ''}", text
+    )
 
 
 def base_from_git(project: Path) -> str | None:
@@ -29,18 +41,34 @@ def base_from_git(project: Path) -> str | None:
     if not remotes:
         return None
     name = "origin" if "origin" in remotes else remotes[0]
-    prefix = _git(project, "rev-parse", "--show-prefix").strip()
-    return base_of(_git(project, "remote", "get-url", name).strip(), prefix)
+    return base_of(_git(project, "remote", "get-url", name), project)
 
 
-def base_of(repository: str, prefix: str = "") -> str | None:
-    """The URL of the folder `prefix` in a repository, or None if it is not a URL of one."""
+def base_of(repository: str, project: Path) -> str | None:
+    """The URL of the project's folder in a repository, or None if it is not a URL of one."""
     remote = _REMOTE.fullmatch(repository.strip())
     if remote is None:
         return None
-    host = remote["host"] or remote["scp"]
+    host, path = remote["host"] or remote["scp"], remote["path"]
+    folder = quote(_git(project, "rev-parse", "--show-prefix").strip())
+    if azure := _azure_repository(host, path):
+        return f"https://{azure}?path=/{folder}"
     tree = next(tree for name, tree in _TREES if name in host)
-    return f"https://{host}/{remote['path']}{tree}{quote(prefix)}"
+    return f"https://{host}/{path}{tree}{folder}"
+
+
+def _azure_repository(host: str, path: str) -> str | None:
+    """The page of a repository in Azure DevOps, without the scheme."""
+    parts = path.split("/")
+    if host in ("ssh.dev.azure.com", "vs-ssh.visualstudio.com") and len(parts) == 4:
+        _, organization, project, repository = parts
+        return f"dev.azure.com/{organization}/{project}/_git/{repository}"
+    if "_git" not in parts:
+        return None
+    organization, _, domain = host.partition(".")
+    if domain == "visualstudio.com":
+        return f"dev.azure.com/{organization}/{path.removeprefix('DefaultCollection/')}"
+    return f"{host}/{path}"
 
 
 def base_in(bodies: Iterable[Any]) -> str | None:

@@ -61,7 +61,7 @@ class Session:
             recipients=recipients,
         )
         self._base: str | None = None
-        if repository and (base := base_of(repository)) is None:
+        if repository and (base := base_of(repository, project.root)) is None:
             raise ProjectError(
                 f"--repository {repository!r} is not the URL of a repository, such as"
                 " https://github.com/example/shop."
@@ -181,7 +181,7 @@ class Session:
                 show_default=False,
                 err=True,
             )
-            self._base = base_of(repository)
+            self._base = base_of(repository, self._project.root)
             self._make_plan()
 
     def _unnotified(self) -> list[str]:
