@@ -13,7 +13,8 @@ from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 
 from ._pricing import TokenUsage, cost_usd, price_loader
 from ._redaction import copy_span, redact_event, redact_span
-from ._sampling import KeepPolicy, TailSampler, head_weight
+from ._sampling import TailSampler, head_weight
+from ._settings import Settings
 from .llm import is_call, usage_attributes
 from .spans import shared_attributes
 
@@ -35,16 +36,16 @@ _MAX_BELOW: Final = 100
 class TelemetryProcessor(SpanProcessor):
     """Pass each finished span to `exporter`, which must not block.
 
-    With a `policy`, traces are buffered until they are complete and sampled then.
+    With `sampling` settings, traces are buffered until they are complete and sampled then.
     """
 
-    def __init__(self, exporter: SpanExporter, policy: KeepPolicy | None = None) -> None:
+    def __init__(self, exporter: SpanExporter, sampling: Settings | None = None) -> None:
         self.exporter = exporter
         self._exceptions: OrderedDict[int, set[tuple[object, object]]] = OrderedDict()
         self._calls_above: OrderedDict[int, ReadableSpan] = OrderedDict()
         self._calls_below: OrderedDict[int, list[ReadableSpan]] = OrderedDict()
         self._has_failed = False
-        self.sampler = TailSampler(policy, self._export) if policy else None
+        self.sampler = TailSampler(sampling, self._export) if sampling else None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         parent: Any = get_current_span(parent_context)
@@ -61,7 +62,7 @@ class TelemetryProcessor(SpanProcessor):
             if call is not None:
                 _remember(self._calls_above, _id(span), call)
         if self.sampler:
-            self.sampler.on_start(span)
+            self.sampler.start(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         attributes = span.attributes or {}
@@ -114,7 +115,8 @@ class TelemetryProcessor(SpanProcessor):
 
     def _sample(self, span: ReadableSpan, *, is_duplicate: bool = False) -> None:
         if self.sampler:
-            self.sampler.on_end(span, is_duplicate=is_duplicate)
+            context = span.context
+            self.sampler.end(context.trace_id, context.span_id, None if is_duplicate else span)
         elif not is_duplicate and (weight := head_weight(span)):
             self._export(span, weight)
 

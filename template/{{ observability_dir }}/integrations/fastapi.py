@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind
 
-from .._settings import excluded_urls, is_disabled
+from .._settings import excluded_urls, is_disabled, trusts_incoming
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
 from ..spans import (
     EXPECTED,
@@ -70,11 +70,21 @@ def instrument_app(
 def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Scope], bool]:
     """Return a function that is true for a request whose path is excluded.
 
-    The path is the one that is routed: a client words the rest of the URL, such as the host.
+    The path is the one that is routed: a client words the rest of the URL, such as the host. The
+    function also limits the request's trace context, which is extracted after it returns.
     """
     paths, pattern = frozenset(untraced_paths), excluded_urls()
+    # The trace state contains a weight.
+    most = {b"traceparent": 512, b"tracestate": 512 if trusts_incoming() else -1, b"baggage": 8_192}
 
     def is_excluded(scope: Scope) -> bool:
+        if not most.keys().isdisjoint(dict(headers := scope.get("headers", ()))):
+            # OpenTelemetry's parsers need quadratic time for long runs of spaces.
+            scope["headers"] = [
+                (name, b"".join(value.split()) if name in most else value)
+                for name, value in headers
+                if len(value) <= most.get(name, sys.maxsize)
+            ]
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         return path in paths or (
             # Searching a long path may need quadratic time.

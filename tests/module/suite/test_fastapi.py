@@ -6,10 +6,11 @@ import pytest
 from fastapi import FastAPI, HTTPException
 from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.testclient import TestClient
-from observability import get_tracer, instrument_app, traced
+from observability import get_tracer, inject, instrument_app, traced
 from opentelemetry.trace import SpanKind, StatusCode
 
 from .conftest import FinishedSpans
+from .programs import run
 
 
 @pytest.fixture
@@ -117,3 +118,63 @@ def test_http_exception_below_500_is_not_an_error(
     assert [span.name for span in finished] == ["GET /forbidden", "check"]
     assert all(span.status.status_code is StatusCode.UNSET for span in finished)
     assert not any(span.events for span in finished)
+
+
+TRACE_PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+@pytest.mark.parametrize(
+    ("trusted", "state", "expected"),
+    [
+        ("false", "ot=th:8", {}),
+        ("true", "ot=th:8", {"ot": "th:8"}),
+        ("true", "ot=th:8,  a=1", {"ot": "th:8", "a": "1"}),
+        ("true", "a=" + "1" * 600, {}),
+    ],
+)
+def test_trace_state_of_a_client_is_accepted_only_if_it_is_trusted_and_short(
+    trusted: str,
+    state: str,
+    expected: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    spans: FinishedSpans,
+) -> None:
+    monkeypatch.setenv("HONEYCOMB_TRUST_INCOMING", trusted)
+    app = FastAPI()
+    instrument_app(app)
+
+    @app.get("/headers")
+    async def headers() -> dict[str, str]:
+        return inject()
+
+    sent = {"traceparent": TRACE_PARENT, "tracestate": state, "baggage": "a=1" + "," * 9_000}
+    propagated = TestClient(app).get("/headers", headers=sent).json()
+
+    [span] = spans()
+    assert span.parent is not None
+    assert dict(span.parent.trace_state) == expected
+    assert f"{span.parent.trace_id:032x}" in TRACE_PARENT
+    assert propagated.get("traceparent", "")[3:35] == TRACE_PARENT[3:35]
+
+
+EXISTING_PROVIDER = """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from observability import instrument_app
+from observability.testing import capture_spans
+
+trace.set_tracer_provider(TracerProvider(shutdown_on_exit=False))
+app = FastAPI()
+instrument_app(app)
+with capture_spans() as spans:
+    headers = {"traceparent": "%s", "tracestate": "ot=th:ffffffffffffff"}
+    TestClient(app).get("/", headers=headers)
+[span] = spans
+print(dict(span.context.trace_state), dict(span.attributes).get("SampleRate"))
+"""
+
+
+def test_client_sets_no_weight_if_a_provider_exists() -> None:
+    assert run(EXISTING_PROVIDER % TRACE_PARENT)[0] == "{} None"
