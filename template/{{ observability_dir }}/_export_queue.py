@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from ._otlp import decode_fields, encode_request, encode_scope, encode_span
+from ._otlp import decode_partial_success, encode_request, encode_scope, encode_span
 
 logger = logging.getLogger(__name__)
 
@@ -326,13 +326,10 @@ class ExportQueue(SpanExporter):
 
 def partial_success(response: bytes, where: str) -> ExportError | None:
     """Return an error if an ExportTraceServiceResponse reports rejected spans."""
-    rejected, message = 0, b""
-    with suppress(Exception):  # an empty or malformed body is a success
-        partial = dict(decode_fields(dict(decode_fields(response))[1]))
-        rejected, message = partial[1], partial.get(2, b"")
+    rejected, message = decode_partial_success(response)
     if not 0 < rejected < 2**63:
         return None
-    reason = f"{where} rejected {rejected} spans: {_printable(message.decode(errors='replace'))}"
+    reason = f"{where} rejected {rejected} spans: {_printable(message)}"
     return ExportError(reason=reason, rejected=rejected)
 
 

@@ -5,15 +5,16 @@ in a queue cost the garbage collector nothing. The message and field numbers are
 opentelemetry/proto/trace/v1/trace.proto.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import lru_cache
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache, partial
 from struct import Struct
 from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import Link, SpanContext
+from opentelemetry.trace import SpanContext
 
 _fixed64: Final = Struct("<Q").pack
 _times: Final = Struct("<BQBQ").pack
@@ -25,36 +26,45 @@ _REMOTE: Final = 0x200
 # Honeycomb's limits of a field and of an event.
 _MAX_VALUE_BYTES: Final = 65_535
 _MAX_SPAN_BYTES: Final = 1_000_000
-_MAX_SHORT_VALUE: Final = 1_024
+_SHORT_VALUE: Final = 1_024
+# An integer, in the few messages that are decoded.
+VARINT: Final = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
+_PARTIAL_SUCCESS: Final = re.compile(rb"\n%b\x08%b(?:\x12%b(.*))?" % ((VARINT,) * 3), re.DOTALL)
 
 
 def encode_span(span: ReadableSpan) -> bytes:
     """Encode a Span message. Truncates long values; of a huge span, only short ones are kept."""
-    encoded = _span(span, span.attributes or {}, span.events)
-    if len(encoded) <= _MAX_SPAN_BYTES:
-        return encoded
-    attributes = (span.attributes or {}).items()
-    short = {name: value for name, value in attributes if len(str(value)) <= _MAX_SHORT_VALUE}
-    return _span(span, short, ())
+    attributes = span.attributes or {}
+    encoded = _span(span, attributes, span.events)
+    if len(encoded) > _MAX_SPAN_BYTES:
+        short = {name: each for name, each in attributes.items() if len(str(each)) <= _SHORT_VALUE}
+        encoded = _span(span, short, ())
+    return encoded
 
 
-def _span(span: ReadableSpan, values: Mapping[str, Any], events: Iterable[Event]) -> bytes:
+def _span(span: ReadableSpan, attributes: Mapping[str, Any], events: Iterable[Event]) -> bytes:
     context, parent, status = span.context, span.parent, span.status
-    flags = int(context.trace_flags) | _REMOTE_KNOWN
     parts = [_ids(context)]
     if context.trace_state:
         parts.append(_text(b"\x1a", context.trace_state.to_header()))
+    flags = context.trace_flags | _REMOTE_KNOWN
     if parent is not None:
         parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
-        if parent.is_remote:
-            flags |= _REMOTE
-    times = _times(0x39, span.start_time or 0, 0x41, span.end_time or 0)
-    attributes = _attributes(b"\x4a", values)
-    parts += (_name_and_kind(span.name[:_MAX_SHORT_VALUE], span.kind.value), times, attributes)
-    parts += (_field(b"\x5a", _event(event)) for event in events)
-    parts += (_field(b"\x6a", _link(link)) for link in span.links)
+        flags |= _REMOTE * parent.is_remote
+    parts += (
+        _name_and_kind(span.name[:_SHORT_VALUE], span.kind.value),
+        _times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
+        _attributes(b"\x4a", attributes),
+    )
+    for event in events:
+        time = b"\x09" + _fixed64(event.timestamp) + _text(b"\x12", event.name)
+        parts.append(_field(b"\x5a", time + _attributes(b"\x1a", event.attributes or {})))
+    for link in span.links:
+        ids = _ids(link.context) + _attributes(b"\x22", link.attributes or {})
+        bits = link.context.trace_flags | _REMOTE_KNOWN | _REMOTE * link.context.is_remote
+        parts.append(_field(b"\x6a", ids + b"\x35" + _fixed32(bits)))
     if status.status_code.value:
-        message = _text(b"\x12", status.description) if status.description else b""
+        message = _text(b"\x12", status.description or "")
         parts.append(_field(b"\x7a", message + b"\x18" + _varint(status.status_code.value)))
     parts += (b"\x85\x01", _fixed32(flags))
     return b"".join(parts)
@@ -80,9 +90,8 @@ def encode_scope(scope: InstrumentationScope | None) -> bytes:
     """Encode an InstrumentationScope as a field of ScopeSpans."""
     if scope is None:
         return b""
-    name = _text(b"\x0a", scope.name)
-    version = _text(b"\x12", scope.version) if scope.version else b""
-    return _field(b"\x0a", name + version + _attributes(b"\x1a", scope.attributes or {}))
+    name = _text(b"\x0a", scope.name) + _text(b"\x12", scope.version or "")
+    return _field(b"\x0a", name + _attributes(b"\x1a", scope.attributes or {}))
 
 
 def encode_request(resource: bytes, spans: Iterable[tuple[bytes, bytes]]) -> bytes:
@@ -92,17 +101,6 @@ def encode_request(resource: bytes, spans: Iterable[tuple[bytes, bytes]]) -> byt
         by_scope.setdefault(scope, []).append(_field(b"\x12", span))
     scopes = [_field(b"\x12", scope + b"".join(spans)) for scope, spans in by_scope.items()]
     return _field(b"\x0a", resource + b"".join(scopes))
-
-
-def _event(event: Event) -> bytes:
-    name = _text(b"\x12", event.name)
-    return b"\x09" + _fixed64(event.timestamp) + name + _attributes(b"\x1a", event.attributes or {})
-
-
-def _link(link: Link) -> bytes:
-    context, attributes = link.context, _attributes(b"\x22", link.attributes or {})
-    flags = int(context.trace_flags) | _REMOTE_KNOWN | (_REMOTE * context.is_remote)
-    return _ids(context) + attributes + b"\x35" + _fixed32(flags)
 
 
 def _attributes(tag: bytes, attributes: Mapping[str, Any]) -> bytes:
@@ -119,11 +117,6 @@ def _attribute(tag: bytes, name: str, value: Any) -> bytes:
 
 # Most attributes repeat: a route, a model, a status.
 _short_attribute = lru_cache(maxsize=2048)(_attribute)
-
-
-@lru_cache(maxsize=1024)
-def _key(name: str) -> bytes:
-    return _text(b"\x0a", name)
 
 
 def _value(value: Any) -> bytes:
@@ -157,40 +150,21 @@ def _field(tag: bytes, content: bytes) -> bytes:
     return tag + (_SMALL[length] if length < 128 else _varint(length)) + content
 
 
+_key = lru_cache(maxsize=1024)(partial(_text, b"\x0a"))
 _SMALL: Final = [bytes((number,)) for number in range(128)]
 
 
 def _varint(number: int) -> bytes:
-    # A negative number is encoded as its 64-bit two's complement.
-    number &= 0xFFFFFFFFFFFFFFFF
-    encoded = bytearray()
-    while number > 0x7F:
-        encoded.append(number & 0x7F | 0x80)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)
+    number &= 0xFFFFFFFFFFFFFFFF  # two's complement of a negative number
+    return _SMALL[number] if number < 128 else bytes((number & 0x7F | 0x80,)) + _varint(number >> 7)
 
 
-def decode_fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Yield the number and the value of each field: an integer, or bytes. Raises if malformed."""
-    position = 0
+def decode_varint(encoded: bytes) -> int:
+    return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(encoded))
 
-    def varint() -> int:
-        nonlocal position
-        number = 0
-        for shift in range(0, 70, 7):
-            byte = message[position]
-            position += 1
-            number |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return number
-        raise ValueError("a number has more than 64 bits")
 
-    while position < len(message):
-        field, kind = divmod(varint(), 8)
-        if kind == 0:
-            yield field, varint()
-        else:
-            length = varint() if kind == 2 else {1: 8, 5: 4}[kind]
-            yield field, message[position : position + length]
-            position += length
+def decode_partial_success(response: bytes) -> tuple[int, str]:
+    """Return the number of spans that an ExportTraceServiceResponse rejects, and the reason."""
+    if found := _PARTIAL_SUCCESS.fullmatch(response):
+        return decode_varint(found[2]), (found[4] or b"").decode(errors="replace")
+    return 0, ""

@@ -8,10 +8,19 @@ import pytest
 pytest.importorskip("opentelemetry.proto", reason="requires opentelemetry-proto")
 
 from observability._export_queue import ExportQueue
-from observability._otlp import encode_request, encode_resource, encode_scope, encode_span
+from observability._otlp import (
+    decode_partial_success,
+    encode_request,
+    encode_resource,
+    encode_scope,
+    encode_span,
+)
 from observability._processor import TelemetryProcessor
 from opentelemetry import trace
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue
 from opentelemetry.proto.trace.v1 import trace_pb2
 from opentelemetry.sdk.resources import Resource
@@ -331,6 +340,36 @@ def test_official_encoder_produces_the_same_messages() -> None:
     for part in (sent, *sent.links, *sent.events):
         part.dropped_attributes_count = 0
     assert ours == theirs
+
+
+@pytest.mark.parametrize("rejected", [0, 1, 127, 128, 2**40])
+@pytest.mark.parametrize("message", ["", "too long", "ü" * 200])
+def test_partial_success_is_decoded(rejected: int, message: str) -> None:
+    response = ExportTraceServiceResponse()
+    response.partial_success.rejected_spans = rejected
+    response.partial_success.error_message = message
+
+    expected = (rejected, message) if rejected else (0, "")
+    assert decode_partial_success(response.SerializeToString()) == expected
+
+
+@pytest.mark.parametrize("response", [b"", b"\n\0", b"{}", b"\n\2\x08", b"\n\2\x08" + b"\xff" * 20])
+def test_malformed_response_rejects_nothing(response: bytes) -> None:
+    assert decode_partial_success(response) == (0, "")
+
+
+@pytest.mark.parametrize("seconds", [None, 0.0, 0.5, 1.0, 3600.25])
+def test_retry_delay_over_grpc_is_decoded(seconds: float | None) -> None:
+    transport = pytest.importorskip("observability._grpc")
+    details = pytest.importorskip("google.rpc.error_details_pb2")
+    status = pytest.importorskip("google.rpc.status_pb2").Status(code=8, message="slow down")
+    status.details.add().Pack(details.ErrorInfo(reason="quota"))
+    if seconds is not None:
+        retry_info = details.RetryInfo()
+        retry_info.retry_delay.FromNanoseconds(int(seconds * 1e9))
+        status.details.add().Pack(retry_info)
+
+    assert transport._retry_delay(status.SerializeToString()) == seconds
 
 
 class AcceptingTransport:
