@@ -1,7 +1,5 @@
 """OTLP over HTTP, on one keep-alive connection."""
 
-import base64
-import email.utils
 import encodings.idna  # noqa: F401 - otherwise the first DNS lookup imports it, perhaps during a fork
 import gzip
 import http.client
@@ -9,10 +7,11 @@ import socket
 import ssl
 import time
 import urllib.request
+from base64 import b64encode
 from contextlib import suppress
 from threading import Timer
 from typing import Final
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from ._export_queue import INVALID_KEY, ExportError, one_line, partial_success
 from ._settings import Settings
@@ -20,14 +19,7 @@ from ._settings import Settings
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
 # One span may be the reason why all of a request are rejected.
 _SPLITTABLE: Final = frozenset({400, 413, 422})
-# By status, or by its first digit.
-_CAUSES: Final = {
-    404: "no such path. Check the endpoint.",
-    413: "the request is too large.",
-    429: "rate limited.",
-    3: "a redirect, which is not followed. Check the endpoint.",
-    5: "a server error.",
-}
+_WRONG_ENDPOINT: Final = frozenset({301, 302, 303, 307, 308, 404, 405})
 
 
 class HTTPTransport:
@@ -38,6 +30,7 @@ class HTTPTransport:
         url = self._url = urlsplit(settings.endpoint)
         # Logged, so without the query, which may contain a secret.
         self._where = f"{url.scheme}://{url.netloc}{url.path}"
+        self._target = f"{url.path or '/'}{f'?{url.query}' if url.query else ''}"
         self._headers = {
             "content-type": "application/x-protobuf",
             "user-agent": "OTel-OTLP-Exporter-Python",
@@ -45,82 +38,86 @@ class HTTPTransport:
             **settings.headers,
         }
         self._connection: http.client.HTTPConnection | None = None
-        self._target = ""
         self._is_sent = False
-        self._proxy_headers: dict[str, str] = {}
 
     def send(self, request: bytes, timeout: float) -> ExportError | None:
         # Higher levels cost several times as much CPU and save a few percent.
         body = gzip.compress(request, 1) if self._settings.compression == "gzip" else request
         deadline = time.monotonic() + timeout
-        is_reused = self._connection is not None
-        try:
+        while True:
+            is_reused = self._connection is not None
             try:
-                return self._error(*self._post(body, deadline))
-            except OSError as error:
-                expired = time.monotonic() >= deadline or isinstance(error, TimeoutError)
-                if expired or not is_reused:
-                    raise
-                # The server has closed an idle keep-alive connection; retry once on a new one.
-                return self._error(*self._post(body, deadline))
-        except Exception as error:  # noqa: BLE001 - the worker thread must continue
-            timed_out = time.monotonic() >= deadline or isinstance(error, TimeoutError)
-            cause = f"no response in {timeout:g} s" if timed_out else one_line(error)
-            if timed_out and self._is_sent:
-                reason = f"{self._where} is slow ({cause}); spans may be exported twice."
-            else:
+                return self._post(body, deadline)
+            except Exception as error:  # noqa: BLE001 - the worker thread must continue
+                self.close()
+                timed_out = time.monotonic() >= deadline or isinstance(error, TimeoutError)
+                if is_reused and isinstance(error, OSError) and not timed_out:
+                    continue  # the server has closed an idle keep-alive connection
+                cause = f"no response in {timeout:g} s" if timed_out else one_line(error)
+                if timed_out and self._is_sent:
+                    reason = f"{self._where} is slow ({cause}); spans may be exported twice."
+                    return ExportError(reason=reason, retryable=True, timed_out=True)
                 reason = f"could not reach {self._where} ({cause}). Check the endpoint and network."
-            return ExportError(reason=reason, retryable=True, timed_out=timed_out and self._is_sent)
+                return ExportError(reason=reason, retryable=True)
 
     def close(self) -> None:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
 
-    def _post(self, body: bytes, deadline: float) -> tuple[int, http.client.HTTPMessage, bytes]:
+    def _post(self, body: bytes, deadline: float) -> ExportError | None:
         self._is_sent = False
         connection = self._connection = self._connection or self._connect()
-        remaining = max(0.001, deadline - time.monotonic())
-        # A socket's timeout limits each read only; a response may arrive byte by byte.
-        connection.timeout = remaining
-        timer = Timer(remaining, self._abort, (connection,))
+        connection.timeout = max(0.001, deadline - time.monotonic())
+        # The timeout limits each read only; a response may arrive byte by byte.
+        timer = Timer(connection.timeout, _abort, (connection,))
         timer.daemon = True
-        answer = b""
+        timer.start()
         try:
-            timer.start()
-            connection.request("POST", self._target, body, self._headers | self._proxy_headers)
+            connection.request("POST", self._target, body, self._headers)
             self._is_sent = True
             response = connection.getresponse()
+            status, answer = response.status, b""
             # The body is read so that the connection can be reused; the status is enough.
             with suppress(Exception):
                 answer = response.read(65_536)
-            # After another status, bytes of a faulty response may precede the next one.
-            if response.status != 200 or not response.isclosed() or response.will_close:
-                self.close()
-            return response.status, response.headers, answer
-        except BaseException:
-            self.close()
-            raise
         finally:
             timer.cancel()
-
-    def _abort(self, connection: http.client.HTTPConnection) -> None:
-        with suppress(OSError, TypeError):  # closed, or not connected yet
-            socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+        # After another status, bytes of a faulty response may precede the next one.
+        if status != 200 or not response.isclosed() or response.will_close:
+            self.close()
+        if 200 <= status < 300:
+            return partial_success(answer, self._where)
+        reason = f"{self._where} returned {status} ({http.client.responses.get(status)})."
+        if status in _WRONG_ENDPOINT:
+            reason += " Check the endpoint."
+        delay = response.headers.get("retry-after", "")  # in seconds; a date has no effect
+        return ExportError(
+            reason=INVALID_KEY.format(status) if status in (401, 403) else reason,
+            retryable=status in _RETRYABLE,
+            retry_after=float(delay) if delay.isdecimal() else None,
+            splittable=status in _SPLITTABLE,
+        )
 
     def _connect(self) -> http.client.HTTPConnection:
-        url = self._url
-        self._target = f"{url.path or '/'}{f'?{url.query}' if url.query else ''}"
-        proxy = _proxy(url)
-        host, port = (proxy or url).hostname or "", (proxy or url).port
+        url = server = self._url
+        credentials = {}
+        proxy = urllib.request.getproxies().get(url.scheme)
+        if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
+            server = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+            if server.username:
+                name_and_password = unquote(f"{server.username}:{server.password or ''}").encode()
+                encoded = b64encode(name_and_password).decode()
+                credentials["proxy-authorization"] = f"Basic {encoded}"
+        host, port = server.hostname or "", server.port
         if url.scheme == "http":
-            if proxy:
-                self._target = f"http://{url.netloc}{self._target}"
-                self._proxy_headers = _credentials(proxy)
+            if server is not url:
+                self._target = url.geturl()
+                self._headers |= credentials
             return http.client.HTTPConnection(host, port)
         connection = http.client.HTTPSConnection(host, port, context=self._tls_context())
-        if proxy:
-            connection.set_tunnel(url.hostname or "", url.port or 443, _credentials(proxy))
+        if server is not url:
+            connection.set_tunnel(url.hostname or "", url.port or 443, credentials)
         return connection
 
     def _tls_context(self) -> ssl.SSLContext:
@@ -135,39 +132,7 @@ class HTTPTransport:
             context.load_cert_chain(settings.client_certificate, settings.client_key)
         return context
 
-    def _error(
-        self, status: int, headers: http.client.HTTPMessage, answer: bytes
-    ) -> ExportError | None:
-        if 200 <= status < 300:
-            return partial_success(answer, self._where)
-        cause = _CAUSES.get(status) or _CAUSES.get(status // 100, "the request was rejected.")
-        reason = f"{self._where} returned {status}: {cause}"
-        return ExportError(
-            reason=INVALID_KEY.format(status) if status in (401, 403) else reason,
-            retryable=status in _RETRYABLE,
-            retry_after=_seconds_until(headers.get("retry-after")),
-            splittable=status in _SPLITTABLE,
-        )
 
-
-def _proxy(url: SplitResult) -> SplitResult | None:
-    proxy = urllib.request.getproxies().get(url.scheme)
-    if not proxy or urllib.request.proxy_bypass(url.hostname or ""):
-        return None
-    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-
-
-def _credentials(proxy: SplitResult) -> dict[str, str]:
-    if proxy.username is None:
-        return {}
-    credentials = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-    return {"proxy-authorization": f"Basic {base64.b64encode(credentials.encode()).decode()}"}
-
-
-def _seconds_until(retry_after: str | None) -> float | None:
-    with suppress(Exception):
-        return max(0.0, float(retry_after or ""))
-    with suppress(Exception):  # each part of a date may be out of range
-        date = email.utils.parsedate_to_datetime(retry_after or "")
-        return max(0.0, date.timestamp() - time.time())
-    return None
+def _abort(connection: http.client.HTTPConnection) -> None:
+    with suppress(OSError, TypeError):  # closed, or not connected yet
+        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
