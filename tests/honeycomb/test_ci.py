@@ -1,6 +1,7 @@
 """Steps of the rendered CI that need the template: they are never red if it cannot be reached."""
 
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,15 @@ def run(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
         stderr=subprocess.STDOUT,
         text=True,
     )
+
+
+def test_each_action_is_pinned_to_one_commit() -> None:
+    folders = [TEMPLATE / ".github/workflows", TEMPLATE / "template/.github/workflows"]
+    text = "".join(path.read_text() for folder in folders for path in folder.iterdir())
+
+    pinned = set(re.findall(r"uses: ([\w/-]+)@([0-9a-f]{40}) # v\d+\.\d+\.\d+\n", text))
+    assert dict(pinned).keys() == set(re.findall(r"uses: ([\w/-]+)", text))
+    assert len(pinned) == len(dict(pinned)) == 4
 
 
 @pytest.mark.parametrize("source", ["/home/me/template", "../template", "file:///template"])
