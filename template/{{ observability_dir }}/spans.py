@@ -5,7 +5,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import wraps
-from typing import Any, Final, ParamSpec, Self, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from opentelemetry import context, propagate, trace
 from opentelemetry.context import Context
@@ -14,15 +14,14 @@ from opentelemetry.util.types import Attributes, AttributeValue
 
 from ._redaction import describe_exception, qualified_name
 
-P = ParamSpec("P")
-R = TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 
 _tracer = trace.get_tracer(__name__)
 _SHARED: Final = context.create_key("span-attributes")
-
 # In the context of work for a request whose client may disconnect.
 REQUEST: Final = context.create_key("observability.request")
-# Attributes of exceptions: the last trace that has an event for it, and if none may have one.
+# Attributes of exceptions: the last trace with an event for it and its description, and if none
+# may have one.
 _RECORDED: Final = "_recorded_in_trace"
 EXPECTED: Final = "_is_expected"
 
@@ -48,16 +47,14 @@ class traced:
         self._name = name
         self._attributes = attributes
         self._kind = kind
-        self._entered: list[tuple[Span, Context]] = []
 
     def __enter__(self) -> Span:
-        self._entered.append(enter_span(self._name, self._attributes, kind=self._kind))
-        return self._entered[-1][0]
+        self._span, self._previous = enter_span(self._name, self._attributes, kind=self._kind)
+        return self._span
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        span, previous = self._entered.pop()
-        leave_span(span, previous, error)
-        span.end()
+        leave_span(self._span, self._previous, error)
+        self._span.end()
 
     async def __aenter__(self) -> Span:
         return self.__enter__()
@@ -65,31 +62,24 @@ class traced:
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.__exit__(kind, error, traceback)
 
-    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+    def __call__(self, function: F) -> F:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
             raise TypeError(
                 f"traced cannot decorate the generator {function.__qualname__};"
                 f' use `with traced("{self._name}")` inside it.'
             )
-        if inspect.iscoroutinefunction(function):
 
-            @wraps(function)
-            async def in_async_span(*args: P.args, **kwargs: P.kwargs) -> Any:
-                with self._copy():
-                    return await function(*args, **kwargs)
-
-            return cast(Callable[P, R], in_async_span)
-
-        @wraps(function)
-        def in_span(*args: P.args, **kwargs: P.kwargs) -> R:
-            with self._copy():
+        # A block for each call: calls of one function overlap and recurse.
+        def in_span(*args: Any, **kwargs: Any) -> Any:
+            with traced(self._name, self._attributes, kind=self._kind):
                 return function(*args, **kwargs)
 
-        return in_span
+        async def in_async_span(*args: Any, **kwargs: Any) -> Any:
+            with traced(self._name, self._attributes, kind=self._kind):
+                return await function(*args, **kwargs)
 
-    def _copy(self) -> Self:
-        # Calls of one function overlap and recurse.
-        return type(self)(self._name, self._attributes, kind=self._kind)
+        is_async = inspect.iscoroutinefunction(function)
+        return cast(F, wraps(function)(in_async_span if is_async else in_span))
 
 
 @contextmanager
@@ -114,12 +104,11 @@ def span_attributes(
     added = {name: value for name, value in given.items() if value is not None}
     before = shared_attributes()
     trace.get_current_span().set_attributes(added)
-    context.attach(context.set_value(_SHARED, {**before, **added}))
+    context.attach(context.set_value(_SHARED, before | added))
     try:
         yield
     finally:
-        # Not detached: a generator may be closed in another task, as in `leave_span`.
-        context.attach(context.set_value(_SHARED, before))
+        context.attach(context.set_value(_SHARED, before))  # not detached, as in `leave_span`
 
 
 def shared_attributes(context_: Context | None = None) -> dict[str, AttributeValue]:
@@ -177,24 +166,26 @@ def record_exception(span: Span, error: BaseException) -> None:
     """
     if not span.is_recording() or is_expected(error):
         return
-    span.set_attribute("error.type", qualified_name(error))
-    if isinstance(error, asyncio.CancelledError):
-        span.set_status(StatusCode.ERROR, "cancelled")
-        return
+    trace_id = span.get_span_context().trace_id
     descriptions: list[str] = []
     for each in _members(error):
-        attributes = describe_exception(each)
-        descriptions.append(f"{type(each).__qualname__}: {attributes['exception.message']}")
-        if isinstance(each, Exception) and not is_recorded(each, span):
-            vars(each)[_RECORDED] = span.get_span_context().trace_id
-            span.add_event("exception", attributes)
+        recorded_in, description = vars(each).get(_RECORDED, (0, ""))
+        if recorded_in != trace_id:
+            attributes = describe_exception(each)
+            described = type(each).__qualname__, attributes["exception.message"]
+            description = ": ".join(filter(None, described))
+            vars(each)[_RECORDED] = trace_id, description
+            if isinstance(each, Exception):
+                span.add_event("exception", attributes)
+        descriptions.append(description)
+    span.set_attribute("error.type", qualified_name(error))
     span.set_status(StatusCode.ERROR, "; ".join(descriptions))
 
 
 def is_recorded(error: BaseException, span: Span) -> bool:
     """Return true if the trace of `span` has an event for each exception in `error`."""
     trace_id = span.get_span_context().trace_id
-    return all(vars(each).get(_RECORDED) == trace_id for each in _members(error))
+    return all(vars(each).get(_RECORDED, (0,))[0] == trace_id for each in _members(error))
 
 
 def is_expected(error: BaseException) -> bool:
@@ -202,8 +193,7 @@ def is_expected(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_expected, error.exceptions))
     if isinstance(error, asyncio.CancelledError):
-        request: Any = context.get_value(REQUEST)
-        return request is not None and request.disconnect is not None
+        return bool(getattr(context.get_value(REQUEST), "disconnected", None))
     with suppress(ImportError):  # Starlette is optional
         from starlette.exceptions import HTTPException
         from starlette.requests import ClientDisconnect

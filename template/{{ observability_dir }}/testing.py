@@ -1,10 +1,11 @@
 """Capture spans in tests, without a key or a receiver."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import SpanExporter
 
 from ._pricing import price_loader
 from ._setup import require_processor
@@ -24,23 +25,13 @@ def capture_spans() -> Iterator[list[ReadableSpan]]:
     """
     price_loader.start_loading()
     price_loader.wait(30.0)
-    exporter = _ListExporter()
-    processor = require_processor(exporter)
+    spans: list[ReadableSpan] = []
+    exporter: Any = SpanExporter()
+    exporter.export = spans.extend
+    processor = require_processor(SpanExporter())
     previous, processor.exporter = processor.exporter, exporter
     try:
-        yield exporter.spans
+        yield spans
     finally:
         processor.decide_all()
-        exporter.is_open = False
         processor.exporter = previous
-
-
-class _ListExporter(SpanExporter):
-    def __init__(self) -> None:
-        self.spans: list[ReadableSpan] = []
-        self.is_open = True
-
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        if self.is_open:
-            self.spans.extend(spans)
-        return SpanExportResult.SUCCESS

@@ -4,40 +4,39 @@ import logging
 import sys
 from collections.abc import Callable
 from importlib.machinery import ModuleSpec, PathFinder
-from typing import Any
+from typing import Any, Final
 
 logger = logging.getLogger(__name__)
+_trace_calls: Final[dict[str, Callable[[Any], None]]] = {}  # by the name of a module
 
 
 def when_imported(name: str, trace_calls: Callable[[Any], None]) -> None:
     """Call `trace_calls` with the module `name`, now or after its import, which may take seconds."""
-
-    def act(module: Any) -> None:
-        try:
-            trace_calls(module)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            logger.warning("Could not trace calls of %s: %s", name, error)
-
+    _trace_calls[name] = trace_calls
     if name in sys.modules:
-        act(sys.modules[name])
-    else:
-        sys.meta_path.insert(0, _Finder(name, act))
+        _trace(name)
+    elif _Finder not in sys.meta_path:
+        sys.meta_path.insert(0, _Finder)
+
+
+def _trace(name: str) -> None:
+    try:
+        _trace_calls[name](sys.modules[name])
+    except Exception as error:  # noqa: BLE001 - telemetry never raises
+        logger.warning("Could not trace calls of %s: %s", name, error)
 
 
 class _Finder:
-    def __init__(self, name: str, action: Callable[[Any], None]) -> None:
-        self._name = name
-        self._action = action
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name, path) if name in _trace_calls else None
+        if spec:
+            loader: Any = spec.loader
+            execute = loader.exec_module
 
-    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        if name != self._name or not (spec := PathFinder.find_spec(name, path)):
-            return None
-        loader: Any = spec.loader
-        execute = loader.exec_module
+            def execute_and_trace(module: Any) -> None:
+                execute(module)
+                _trace(name)
 
-        def execute_and_act(module: Any) -> None:
-            execute(module)
-            self._action(module)
-
-        loader.exec_module = execute_and_act
+            loader.exec_module = execute_and_trace
         return spec

@@ -1,6 +1,7 @@
 """Standard logging: the IDs of the trace on every record, and export of records if it is enabled."""
 
 import logging
+from contextlib import suppress
 from typing import Any, Final
 
 from opentelemetry import context, trace
@@ -20,17 +21,15 @@ def add_trace_to_log_records() -> None:
     # With a record factory, `extra={"trace_id": ...}` would raise KeyError.
     make_record = logging.Logger.makeRecord
 
-    def make_record_with_trace(
-        logger: logging.Logger, *args: Any, **kwargs: Any
-    ) -> logging.LogRecord:
-        record = make_record(logger, *args, **kwargs)
-        context = trace.get_current_span().get_span_context()
+    def make_record_with_trace(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = make_record(*args, **kwargs)
+        span = trace.get_current_span().get_span_context()
         fields = vars(record)
-        fields.setdefault("trace_id", format_trace_id(context.trace_id) if context.is_valid else "")
-        fields.setdefault("span_id", format_span_id(context.span_id) if context.is_valid else "")
+        fields.setdefault("trace_id", format_trace_id(span.trace_id) if span.is_valid else "")
+        fields.setdefault("span_id", format_span_id(span.span_id) if span.is_valid else "")
         return record
 
-    logging.Logger.makeRecord = make_record_with_trace  # type: ignore[assignment]
+    logging.Logger.makeRecord = make_record_with_trace  # type: ignore[method-assign]
 
 
 def export_log_records(provider: Any) -> None:
@@ -46,7 +45,8 @@ def export_log_records(provider: Any) -> None:
         # address and query.
         is_own = record.name.startswith("opentelemetry.") or record.name.endswith(".access")
         if not is_own and not context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY):
-            provider.get_logger(record.name).emit(_encode(record, provider.resource))
+            with suppress(Exception):  # logging reports arguments that do not fit the format
+                provider.get_logger(record.name).emit(_encode(record, provider.resource))
 
     logging.Logger.callHandlers = call_handlers_and_export  # type: ignore[assignment]
 
@@ -54,24 +54,19 @@ def export_log_records(provider: Any) -> None:
 def _encode(record: logging.LogRecord, resource: Any) -> Any:
     from opentelemetry._logs import LogRecord, SeverityNumber
 
-    span = trace.get_current_span().get_span_context()
     attributes: dict[str, Any] = {
         name: value
         for name, value in vars(record).items()
         if name not in _STANDARD_FIELDS and isinstance(value, (str, int, float))
     }
-    try:
-        body = record.getMessage()
-    except Exception:  # noqa: BLE001 - arguments that do not fit the format
-        body = str(record.msg)
-    error = record.exc_info[1] if record.exc_info else None
-    if error is not None:
-        described = describe_exception(error)
-        body = body.replace(str(error), described["exception.message"]) if str(error) else body
-        attributes |= described
+    body = record.getMessage()
+    if record.exc_info and (error := record.exc_info[1]):
+        attributes |= describe_exception(error)
+        if message := str(error):
+            body = body.replace(message, attributes["exception.message"])
+    span = trace.get_current_span().get_span_context()
     encoded: Any = LogRecord(
         timestamp=int(record.created * 1e9),
-        observed_timestamp=int(record.created * 1e9),
         trace_id=span.trace_id,
         span_id=span.span_id,
         trace_flags=span.trace_flags,

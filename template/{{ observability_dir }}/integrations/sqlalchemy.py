@@ -20,12 +20,12 @@ def trace_queries() -> None:
     from sqlalchemy import event  # type: ignore[import-not-found, unused-ignore]
     from sqlalchemy.engine import Engine  # type: ignore[import-not-found, unused-ignore]
 
-    event.listen(Engine, "before_cursor_execute", _before_query)
-    event.listen(Engine, "after_cursor_execute", _after_query)
-    event.listen(Engine, "handle_error", _after_error)
+    event.listen(Engine, "before_cursor_execute", _start_span)
+    event.listen(Engine, "after_cursor_execute", lambda *arguments: _end_span(arguments[4]))
+    event.listen(Engine, "handle_error", lambda error: _end_span(error.execution_context, error))
 
 
-def _before_query(
+def _start_span(
     connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
 ) -> None:
     # Outside a trace (start-up, health checks, migrations) each query would start a new trace.
@@ -42,16 +42,9 @@ def _before_query(
     setattr(context, _SPAN, span)
 
 
-def _after_query(
-    connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-) -> None:
+def _end_span(context: Any, error: Any = None) -> None:
     span: Span | None = getattr(context, _SPAN, None)
     if span is not None:
-        span.end()
-
-
-def _after_error(error: Any) -> None:
-    span: Span | None = getattr(error.execution_context, _SPAN, None)
-    if span is not None:
-        record_exception(span, error.sqlalchemy_exception or error.original_exception)
+        if error is not None:
+            record_exception(span, error.sqlalchemy_exception or error.original_exception)
         span.end()

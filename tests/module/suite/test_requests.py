@@ -231,8 +231,8 @@ def test_exception_after_the_client_left_is_an_error(app: FastAPI, spans: Finish
 @pytest.mark.parametrize(
     ("code", "is_error", "attributes"),
     [
-        (1000, False, {"websocket.close_code": 1000}),
-        (1001, False, {"websocket.close_code": 1001}),
+        (1000, False, {"websocket.close_code": 1000, "request.client_disconnected": False}),
+        (1001, False, {"websocket.close_code": 1001, "request.client_disconnected": False}),
         (1006, False, {"websocket.close_code": 1006, "request.client_disconnected": True}),
         (1011, True, {}),
     ],

@@ -82,7 +82,7 @@ def test_cancelled_task_has_error_status_without_an_event(spans: FinishedSpans) 
 
     [span] = spans()
     assert span.status.status_code is StatusCode.ERROR
-    assert span.status.description == "cancelled"
+    assert span.status.description == "CancelledError"
     assert not span.events
 
 

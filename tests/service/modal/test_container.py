@@ -217,9 +217,9 @@ def test_preempted_request_ends_its_spans_with_the_reason(
         if not span.name.isupper()
     ]
     assert ended == [
-        ("llm.call", "error", "cancelled"),
-        ("ir.generate", "error", "cancelled"),
-        ("session.create", "error", "cancelled"),
+        ("llm.call", "error", "CancelledError"),
+        ("ir.generate", "error", "CancelledError"),
+        ("session.create", "error", "CancelledError"),
         ("POST /api/sessions", "error", "asyncio.exceptions.CancelledError"),
     ]
 

@@ -21,7 +21,7 @@ import modal
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
 from order_intake.observability import inject, instrument_app, traced
-from order_intake.observability.integrations.modal import enter_container, traced_function
+from order_intake.observability.integrations.modal import enter_container, traced_call
 
 app = modal.App("jobs")
 settings = {
@@ -31,27 +31,27 @@ settings = {
 
 
 @app.function(**settings)
-@traced_function("jobs.count")
-def count(text: str) -> int:
-    with traced("split"):
-        words = text.split()
-    if not words:
-        raise ValueError("no words")
-    return len(words)
+def count(text: str, trace_context: dict[str, str] | None = None) -> int:
+    with traced_call("jobs.count", trace_context):
+        with traced("split"):
+            words = text.split()
+        if not words:
+            raise ValueError("no words")
+        return len(words)
 
 
 @app.function(**settings)
 @modal.concurrent(max_inputs=10)
-@traced_function("jobs.summarise")
-async def summarise(texts: list[str]) -> int:
-    counts = count.map.aio(texts, kwargs={"trace_context": inject()})
-    return sum([number async for number in counts])
+async def summarise(texts: list[str], trace_context: dict[str, str] | None = None) -> int:
+    with traced_call("jobs.summarise", trace_context):
+        counts = count.map.aio(texts, kwargs={"trace_context": inject()})
+        return sum([number async for number in counts])
 
 
 @app.function(schedule=modal.Cron("0 * * * *"), **settings)
-@traced_function("jobs.clean_up", trigger="timer")
 def clean_up() -> None:
-    count.remote("one", trace_context=inject())
+    with traced_call("jobs.clean_up", trigger="timer"):
+        count.remote("one", inject())
 
 
 @app.function(**settings)
@@ -68,23 +68,23 @@ def serve() -> FastAPI:
 
     @api.get("/remote")
     async def remote() -> int:
-        return await count.remote.aio("one two", trace_context=inject())
+        return await count.remote.aio("one two", inject())
 
     @api.get("/sync")
     def sync() -> int:
-        return count.remote("one two", trace_context=inject())
+        return count.remote("one two", inject())
 
     @api.get("/spawn")
     async def spawn() -> None:
-        await count.spawn.aio("one", trace_context=inject())
+        await count.spawn.aio("one", inject())
 
     @api.get("/map")
     async def map() -> int:
-        return await summarise.remote.aio(["one", "two words"], trace_context=inject())
+        return await summarise.remote.aio(["one", "two words"], inject())
 
     @api.get("/fail")
     async def fail() -> int:
-        return await count.remote.aio("", trace_context=inject())
+        return await count.remote.aio("", inject())
 
     @api.get("/local")
     async def local() -> int:
