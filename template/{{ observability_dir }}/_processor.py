@@ -1,29 +1,31 @@
 """The span processor: one span per operation, one event per exception, cost of SDK spans."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections import OrderedDict
 from contextlib import suppress
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 
-from ._pricing import TokenUsage, cost_usd, price_loader
+from ._pricing import TokenUsage, price_loader
 from ._redaction import copy_span, redact_event, redact_span
 from ._sampling import TailSampler, head_weight
 from ._settings import Settings
 from .llm import is_call, usage_attributes
 from .spans import shared_attributes
 
-T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 # Attributes of a request or WebSocket whose client left before the end.
 _CLIENT_LEFT: Final = frozenset({"request.client_disconnected", "websocket.close_code"})
 _ASGI_MESSAGES: Final = (" http receive", " http send", " websocket receive", " websocket send")
+_OPERATION: Final = "gen_ai.operation.name"
 # Attributes of an agent or conversation that most instrumentations set on its own span only.
 _INHERITED: Final = ("gen_ai.agent.name", "gen_ai.conversation.id")
 # Attributes that the span of a call has in common with a duplicate.
@@ -31,6 +33,27 @@ _OF_A_CALL: Final = ("gen_ai.", "anthropic.", "openai.", "http.request.resend_co
 # A span that outlives its parent leaves an entry that is never removed.
 _MAX_REMEMBERED: Final = 1_000
 _MAX_BELOW: Final = 100
+
+
+class _Call:
+    """A call of a model. Those below it may be the same call, and wait for its end."""
+
+    def __init__(self, span_id: int, above: _Call | None) -> None:
+        self.span_id = span_id
+        self.above = above
+        self.below: list[_Call] = []
+        self.is_open = True
+
+    def end(self, span: ReadableSpan) -> None:
+        self.is_open = False
+        self.span, self.attributes = span, dict(span.attributes or {})
+        self.usage = _usage(span)
+        self.has_failed = span.status.status_code is StatusCode.ERROR
+        # Some frameworks put the provider before a model, and an alias of a model has the same usage.
+        models = [self.attributes.get(f"gen_ai.{each}.model") for each in ("request", "response")]
+        self.marks: set[object] = {str(model).rpartition("/")[2] for model in models if model}
+        if self.usage:
+            self.marks.add((self.usage.input_tokens, self.usage.output_tokens))
 
 
 class TelemetryProcessor(SpanProcessor):
@@ -42,32 +65,40 @@ class TelemetryProcessor(SpanProcessor):
     def __init__(self, exporter: SpanExporter, sampling: Settings | None = None) -> None:
         self.exporter = exporter
         self._exceptions: OrderedDict[int, set[tuple[object, object]]] = OrderedDict()
-        self._calls_above: OrderedDict[int, ReadableSpan] = OrderedDict()
-        self._calls_below: OrderedDict[int, list[ReadableSpan]] = OrderedDict()
+        # The innermost call at or above each open span, if there is one.
+        self._calls: OrderedDict[int, _Call] = OrderedDict()
         self._has_failed = False
         self.sampler = TailSampler(sampling, self._export) if sampling else None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         parent: Any = get_current_span(parent_context)
-        above, own = getattr(parent, "attributes", None) or {}, span.attributes or {}
-        if shared := shared_attributes(parent_context):
+        above = getattr(parent, "attributes", None) or {}
+        shared = shared_attributes(parent_context)
+        if shared or _OPERATION in above:
+            own = span.attributes or {}
             # Some frameworks invent a conversation for each run.
-            is_framework = "gen_ai.operation.name" in own and "llm.provider" not in own
-            span.set_attributes({k: v for k, v in shared.items() if is_framework or k not in own})
-        if "gen_ai.operation.name" in above:
-            of_agent = {k: above[k] for k in _INHERITED if k in above and k not in own}
-            span.set_attributes(of_agent)
-        if self._calls_above or "gen_ai.operation.name" in above:
-            call = parent if is_call(above) else self._calls_above.get(_id(parent))
+            is_framework = _OPERATION in own and "llm.provider" not in own
+            added = {k: v for k, v in shared.items() if is_framework or k not in own}
+            inherited = {k: above[k] for k in _INHERITED if k in above and k not in own}
+            span.set_attributes(inherited | added)
+        if self._calls or is_call(above):
+            parent_id = parent.get_span_context().span_id
+            call = self._calls.get(parent_id)
+            if is_call(above) and (call is None or call.span_id != parent_id):
+                call = self._calls[parent_id] = _Call(parent_id, call)
             if call is not None:
-                _remember(self._calls_above, _id(span), call)
+                self._calls[span.get_span_context().span_id] = call
+                while len(self._calls) > _MAX_REMEMBERED:
+                    self._release(self._calls.popitem(last=False)[1])
         if self.sampler:
             self.sampler.start(span)
 
     def on_end(self, span: ReadableSpan) -> None:
         attributes = span.attributes or {}
-        call_above = self._calls_above.pop(_id(span), None) if self._calls_above else None
-        if span.kind is SpanKind.SERVER and not _CLIENT_LEFT.isdisjoint(attributes):
+        call = self._calls.pop(span.context.span_id, None) if self._calls else None
+        if is_call(attributes) and (call is not None or "llm.input_tokens" not in attributes):
+            self._end_call(span, call)
+        elif span.kind is SpanKind.SERVER and not _CLIENT_LEFT.isdisjoint(attributes):
             # FastAPI and the contrib package record this as an error of the service.
             status_code = attributes.get("http.response.status_code")
             if not isinstance(status_code, int) or status_code < 500:
@@ -75,25 +106,17 @@ class TelemetryProcessor(SpanProcessor):
                 events = [event for event in span.events if event.name != "exception"]
                 span = copy_span(span, attributes=attributes, events=events, status=Status())
             self._sample(span)
-        elif "asgi.event.type" in attributes or str(span.name).endswith(_ASGI_MESSAGES):
-            # Older instrumentations create three or four spans per request.
-            self._sample(span, is_duplicate=True)
-        elif not is_call(attributes):
-            self._sample(span)
         else:
-            for each in self._merge_duplicate(span):
-                if call_above is not None and call_above.end_time is None:
-                    self._hold(each, call_above)
-                else:
-                    self._add_cost(each)
+            # Older instrumentations create three or four spans per request.
+            is_message = "asgi.event.type" in attributes or str(span.name).endswith(_ASGI_MESSAGES)
+            self._sample(span, is_duplicate=is_message)
 
     def decide_all(self) -> None:
         """Sample open traces on the spans they have so far, because the process ends."""
         # Ends calls that wait for their price, which finds the duplicates below them.
         price_loader.finish(1.0)
-        for call_id in list(self._calls_below):
-            for span in self._calls_below.pop(call_id, ()):
-                self._add_cost(span)
+        for call in [*self._calls.values()]:
+            self._release(call)
         if self.sampler:
             self.sampler.decide_all()
 
@@ -108,8 +131,8 @@ class TelemetryProcessor(SpanProcessor):
 
     def reset(self) -> None:
         """Forget all spans. After a fork, the parent process exports them."""
-        for remembered in (self._exceptions, self._calls_above, self._calls_below):
-            remembered.clear()
+        self._exceptions.clear()
+        self._calls.clear()
         if self.sampler:
             self.sampler.reset()
 
@@ -128,72 +151,72 @@ class TelemetryProcessor(SpanProcessor):
                 self._has_failed = True
                 logger.warning("Could not export a span like %r: %s", span.name, error)
 
-    def _hold(self, span: ReadableSpan, call_above: ReadableSpan) -> None:
-        """Keep `span` until the call above it ends, which shows whether both are the same call."""
-        below = [*self._calls_below.get(_id(call_above), ()), span]
-        oldest = _remember(self._calls_below, _id(call_above), below[-_MAX_BELOW:])
-        for each in (*below[:-_MAX_BELOW], *(oldest or ())):
-            self._add_cost(each)
+    def _end_call(self, span: ReadableSpan, call: _Call | None) -> None:
+        span_id = span.context.span_id
+        if call is None or call.span_id != span_id:
+            call = _Call(span_id, call)
+        call.end(span)
+        for each in self._merge_duplicate(call):
+            if call.above is None or not call.above.is_open:
+                self._add_cost(each)
+                continue
+            call.above.below.append(each)
+            if len(call.above.below) > _MAX_BELOW:
+                self._add_cost(call.above.below.pop(0))
 
-    def _merge_duplicate(self, span: ReadableSpan) -> list[ReadableSpan]:
-        """Return the calls below `span`, and `span` itself, without duplicates.
+    def _release(self, call: _Call) -> None:
+        """Do not wait for the end of `call`."""
+        call.is_open = False
+        while call.below:
+            self._add_cost(call.below.pop(0))
+
+    def _merge_duplicate(self, call: _Call) -> list[_Call]:
+        """Return the calls below `call`, and `call` itself, without duplicates.
 
         `llm_call`, a framework and an SDK may each create a span for one call. The outermost is kept,
-        with the attributes that only the inner one has. Other calls below it remain.
+        with the attributes that only the inner one has. Others below it remain, such as failed attempts.
+        If several may be the same call, it is the run of an agent, and they have its cost.
         """
-        below = self._calls_below.pop(_id(span), None)
-        if not below:
-            return [span]
-        usage, outer = _tokens(span), dict(span.attributes or {})
-        same = [each for each in below if usage and _tokens(each) == usage]
-        sums = [sum(numbers) for numbers in zip(*filter(None, map(_tokens, below)), strict=True)]
-        if not same and usage and sums == [*usage]:
-            # An agent's run inside `llm_call`, with the usage of all its calls.
+        below, outer = call.below, call.attributes
+        same = [each for each in below if call.marks & each.marks]
+        succeeded = [each for each in same if not each.has_failed]
+        total = sum(each.usage.input_tokens for each in below if each.usage)
+        is_sum = call.usage is not None and total == call.usage.input_tokens
+        if len(succeeded) > 1 or (len(below) > 1 and is_sum):
             kept = {k: v for k, v in outer.items() if not k.startswith(("gen_ai.usage.", "llm."))}
-            kept["gen_ai.operation.name"] = "invoke_agent"
-            return [*below, copy_span(span, attributes=kept)]
-        same = same or [each for each in below if _models(span) & _models(each)]
-        if not same:
-            return [*below, span]
-        # An attempt in `llm_call` may fail, and the next succeed.
-        has_failed = span.status.status_code is StatusCode.ERROR
-        same.sort(key=lambda each: (each.status.status_code is StatusCode.ERROR) is not has_failed)
-        duplicate = same[0]
-        below.remove(duplicate)
-        self._sample(duplicate, is_duplicate=True)
-        inner = dict(duplicate.attributes or {})
-        if (reported := _usage(duplicate)) is not None:
-            inner |= usage_attributes(reported)
-            if "llm.provider" not in outer:
-                # Frameworks lose usage, for example of streams, that the SDK reports.
-                outer = {k: v for k, v in outer.items() if not k.startswith("gen_ai.usage.")}
-        inner = {name: each for name, each in inner.items() if name.startswith(_OF_A_CALL)}
-        return [*below, copy_span(span, attributes={**inner, **outer})]
+            self._sample(copy_span(call.span, attributes={**kept, _OPERATION: "invoke_agent"}))
+            return below
+        if not (same := succeeded or same * call.has_failed):
+            return [*below, call]
+        inner = same[-1]
+        self._sample(inner.span, is_duplicate=True)
+        if inner.usage and "llm.input_tokens" not in outer:
+            # Frameworks lose usage, for example of streams, that the SDK reports.
+            outer = {k: v for k, v in outer.items() if not k.startswith("gen_ai.usage.")}
+            call.usage = inner.usage
+        added = {k: v for k, v in inner.attributes.items() if k.startswith(_OF_A_CALL)}
+        call.attributes = {**added, **outer}
+        return [each for each in below if each is not inner] + [call]
 
-    def _add_cost(self, span: ReadableSpan) -> None:
+    def _add_cost(self, call: _Call) -> None:
         """Add model, tokens and cost, if `llm_call` has not."""
-        attributes: dict[str, Any] = dict(span.attributes or {})
-        if "llm.input_tokens" in attributes or (usage := _usage(span)) is None:
-            self._sample(span)
+        span, attributes, usage = call.span, call.attributes, call.usage
+        if usage is None or "llm.input_tokens" in attributes:
+            self._sample(copy_span(span, attributes=attributes))
             return
         provider = str(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system"))
         request_model = attributes.get("gen_ai.request.model")
         model = str(attributes.get("gen_ai.response.model") or request_model)
-        attributes = {
+        defaults: dict[str, Any] = {
             "llm.provider": provider,
             "llm.model": str(request_model or model),
-            **attributes,
-            **usage_attributes(usage),
         }
-        reason = attributes.get("anthropic.message.stop_reason")
-        if reason and "gen_ai.response.finish_reasons" not in attributes:
-            attributes["gen_ai.response.finish_reasons"] = (reason,)
+        if reason := attributes.get("anthropic.message.stop_reason"):
+            defaults["gen_ai.response.finish_reasons"] = (reason,)
 
         def add_cost() -> None:
-            cost = cost_usd(provider, model, usage) if price_loader.is_loaded else None
-            if cost is not None:
-                attributes["llm.cost_usd"] = float(cost)
-            self._sample(copy_span(span, attributes=attributes))
+            cost = usage_attributes(provider, model, usage)
+            self._sample(copy_span(span, attributes={**defaults, **attributes, **cost}))
 
         price_loader.when_loaded(add_cost)
 
@@ -203,9 +226,7 @@ class TelemetryProcessor(SpanProcessor):
         Every span that an exception crosses may record it, and Honeycomb bills each event. Children
         end before their parents, so the innermost span keeps the event.
         """
-        recorded = self._exceptions.pop(span.context.span_id, set()) if self._exceptions else set()
-        if not recorded and not span.events:
-            return []
+        recorded = self._exceptions.pop(span.context.span_id, set())
         events: list[Event] = []
         for event in filter(None, map(redact_event, span.events)):
             if event.name == "exception":
@@ -218,47 +239,24 @@ class TelemetryProcessor(SpanProcessor):
                 recorded.add(exception)
             events.append(event)
         if recorded and span.parent is not None and not span.parent.is_remote:
-            others = self._exceptions.get(span.parent.span_id, set())
-            _remember(self._exceptions, span.parent.span_id, others | recorded)
+            self._exceptions.setdefault(span.parent.span_id, set()).update(recorded)
+            if len(self._exceptions) > _MAX_REMEMBERED:
+                self._exceptions.popitem(last=False)
         return events
-
-
-def _remember(entries: OrderedDict[int, T], key: int, entry: T) -> T | None:
-    """Add an entry, and return the oldest one if there are too many."""
-    entries[key] = entry
-    return entries.popitem(last=False)[1] if len(entries) > _MAX_REMEMBERED else None
-
-
-def _id(span: Any) -> int:
-    return int(span.get_span_context().span_id)
-
-
-def _tokens(span: ReadableSpan) -> tuple[int, int] | None:
-    usage = _usage(span)
-    return (usage.input_tokens, usage.output_tokens) if usage else None
-
-
-def _models(span: ReadableSpan) -> set[str]:
-    """Return the models of a call, without the provider that some frameworks put before them."""
-    attributes = span.attributes or {}
-    models = (attributes.get(f"gen_ai.{each}.model") for each in ("request", "response"))
-    return {str(model).rpartition("/")[2] for model in models if model}
 
 
 def _usage(span: ReadableSpan) -> TokenUsage | None:
     attributes = span.attributes or {}
-    if "gen_ai.usage.input_tokens" not in attributes:
-        return None
     usage: dict[str, Any] = {
         name.partition(".usage.")[2] or "service_tier": value
         for name, value in attributes.items()
         if ".usage." in name or name.endswith(".response.service_tier")
     }
     scope = getattr(span.instrumentation_scope, "name", "")
-    if "bedrock" in scope or "botocore" in scope:
-        # By the conventions, the input includes cached tokens; these pass on Bedrock's number.
-        for each in ("cache_read", "cache_write", "cache_creation"):
-            usage["input_tokens"] += usage.get(f"{each}.input_tokens", 0)
-    with suppress(TypeError):
+    with suppress(KeyError, TypeError):
+        if "bedrock" in scope or "botocore" in scope:
+            # By the conventions, the input includes cached tokens; these pass on Bedrock's number.
+            for each in ("cache_read", "cache_write", "cache_creation"):
+                usage["input_tokens"] += usage.get(f"{each}.input_tokens", 0)
         return TokenUsage.of(usage)
     return None

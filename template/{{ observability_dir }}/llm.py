@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Final, Self
 
 from opentelemetry import trace
@@ -41,7 +42,7 @@ class LLMCall:
         self.span: Span = trace.INVALID_SPAN  # open inside the block, for custom attributes
         self._provider = provider
         self._model = model
-        self._usage: list[Any] = []  # one or none
+        self._usage: Any = None
         self._started = 0.0
         attributes = {
             "llm.provider": provider,
@@ -73,12 +74,11 @@ class LLMCall:
         """
         try:
             # Copied, because some frameworks add up the usage of all calls in one object.
-            copied = usage if isinstance(usage, TokenUsage) else plain(usage)
+            self._usage = usage if isinstance(usage, TokenUsage) else plain(usage) or {}
         except Exception as error:  # noqa: BLE001 - telemetry never raises
-            copied = repr(error)
-        if service_tier and isinstance(copied, dict):
-            copied["service_tier"] = service_tier
-        self._usage = [copied]
+            self._usage = repr(error)
+        if service_tier and isinstance(self._usage, dict):
+            self._usage["service_tier"] = service_tier
         if model:
             self._model = model
             self.span.set_attribute("gen_ai.response.model", model)
@@ -103,26 +103,20 @@ class LLMCall:
                 self.span.set_attribute("gen_ai.system_instructions", texts)
 
     def __enter__(self) -> Self:
-        price_loader.start_loading()
-        self._usage, self._started = [], time.perf_counter()
+        self._usage, self._started = None, time.perf_counter()
         self.span, self._previous = enter_span("llm.call", self._attributes, kind=SpanKind.CLIENT)
+        if self.span.is_recording():
+            price_loader.start_loading()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         leave_span(self.span, self._previous, error)
-        usage, end_time = self._usage, time.time_ns()
-
-        def end() -> None:
-            for each in usage:
-                self._add_cost(each)
-            self.span.end(end_time)
-
-        # A failed call ends before the spans that its exception propagates to.
-        if usage and self.span.is_recording() and (error is None or price_loader.is_loaded):
+        end = partial(self._end, self.span, self._usage, time.time_ns())
+        if self._usage is None or error is not None or not self.span.is_recording():
+            end()  # a failed call ends before the spans that its exception propagates to
+        else:
             # In the first second of a process the span waits for prices, on the loading thread.
             price_loader.when_loaded(end)
-        else:
-            end()
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -130,15 +124,15 @@ class LLMCall:
     async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         self.__exit__(kind, error, traceback)
 
-    def _add_cost(self, usage: Any) -> None:
-        try:
-            tokens = TokenUsage.of(usage, self._provider)
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            warn_once("No tokens and no cost for calls of %s: %s.", self._model, str(error))
-            return
-        self.span.set_attributes(usage_attributes(tokens))
-        if price_loader.is_loaded and (cost := cost_usd(self._provider, self._model, tokens)):
-            self.span.set_attribute("llm.cost_usd", float(cost))
+    def _end(self, span: Span, usage: Any, end_time: int) -> None:
+        if usage is not None:
+            try:
+                if not isinstance(usage, TokenUsage):
+                    usage = TokenUsage.of_plain(usage, self._provider)
+                span.set_attributes(usage_attributes(self._provider, self._model, usage))
+            except Exception as error:  # noqa: BLE001 - telemetry never raises
+                warn_once("No tokens and no cost for calls of %s: %s.", self._model, str(error))
+        span.end(end_time)
 
 
 llm_call: Final = LLMCall
@@ -174,18 +168,22 @@ def is_call(attributes: Mapping[str, Any]) -> bool:
     return attributes.get("gen_ai.operation.name") in _CALLS
 
 
-def usage_attributes(usage: TokenUsage) -> dict[str, int]:
-    """Return the attributes of a span for `usage`."""
-    # Renamed in the conventions of 2026; Honeycomb's own estimate reads the older name.
-    written = dict.fromkeys(("cache_write", "cache_creation"), usage.cache_write_tokens)
-    details = {"cache_read": usage.cache_read_tokens, **written}
-    attributes = {
+def usage_attributes(provider: str, model: str, usage: TokenUsage) -> dict[str, Any]:
+    """Return the attributes of a call for its tokens, and for its cost if that is known."""
+    tokens = {
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cache_read.input_tokens": usage.cache_read_tokens or None,
+        # Renamed in the conventions of 2026; Honeycomb's own estimate reads the older name.
+        "cache_write.input_tokens": usage.cache_write_tokens or None,
+        "cache_creation.input_tokens": usage.cache_write_tokens or None,
+        "reasoning.output_tokens": int(usage.others.get("output_reasoning_tokens", 0)) or None,
+    }
+    attributes: dict[str, Any] = {
         "llm.input_tokens": usage.input_tokens,
         "llm.output_tokens": usage.output_tokens,
-        "gen_ai.usage.input_tokens": usage.input_tokens,
-        "gen_ai.usage.output_tokens": usage.output_tokens,
+        **{f"gen_ai.usage.{name}": each for name, each in tokens.items() if each is not None},
     }
-    attributes |= {f"gen_ai.usage.{name}.input_tokens": n for name, n in details.items() if n}
-    if reasoning := int(usage.others.get("output_reasoning_tokens", 0)):
-        attributes["gen_ai.usage.reasoning.output_tokens"] = reasoning
+    if cost := cost_usd(provider, model, usage):
+        attributes["llm.cost_usd"] = float(cost)
     return attributes

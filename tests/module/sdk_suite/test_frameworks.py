@@ -150,7 +150,8 @@ def test_run_of_an_agent_inside_llm_call_costs_as_much_as_alone(
     calls = expected.count("chat")
     assert sum(costs) * 1e6 == pytest.approx(calls * dollars)
     assert len([each for each in costs if each]) == calls
-    assert len(spans()) == len(expected.splitlines())
+    # A single call and `llm_call` are the same call. Around several, `llm_call` is one more span.
+    assert len(spans()) == len(expected.splitlines()) + (calls > 1)
 
 
 def test_usage_of_a_whole_run_is_not_added_to_that_of_its_calls(

@@ -114,21 +114,33 @@ def test_call_without_usage_has_that_of_the_span_of_the_sdk(spans: FinishedSpans
     assert costs(spans()) == {"llm.call": COST}
 
 
-def test_other_calls_inside_an_open_call_have_a_span(spans: FinishedSpans) -> None:
+def test_other_call_inside_an_open_call_has_a_span(spans: FinishedSpans) -> None:
     pytest.importorskip("genai_prices", reason="requires genai-prices")
     with llm_call("anthropic", MODEL) as call:
-        sdk_call("first", usage__output_tokens=0)
+        sdk_call()
         with traced("piece"):
             sdk_call("other model", request__model="claude-haiku-4-5", usage__output_tokens=1)
-        sdk_call("last")
         call.record_usage(USAGE)
 
     haiku = 120 * 1 + 5_000 * 0.1 + 2_000 * 1.25 + 1 * 5
     assert costs(spans()) == {
         "llm.call": COST,
-        "first": pytest.approx(0.01026 - 60 * 15e-6),
         "piece": None,
         "other model": pytest.approx(haiku / 1e6),
+    }
+
+
+def test_several_calls_inside_an_open_call_have_the_cost(spans: FinishedSpans) -> None:
+    pytest.importorskip("genai_prices", reason="requires genai-prices")
+    with llm_call("anthropic", MODEL) as call:
+        sdk_call("first", usage__output_tokens=0)
+        sdk_call("last")
+        call.record_usage(USAGE)
+
+    assert costs(spans()) == {
+        "llm.call": None,
+        "first": pytest.approx(0.01026 - 60 * 15e-6),
+        "last": COST,
     }
 
 
@@ -145,13 +157,27 @@ def test_agent_inside_an_open_call_leaves_the_cost_to_its_own_calls(spans: Finis
     assert (spans()[0].attributes or {})["gen_ai.operation.name"] == "invoke_agent"
 
 
-def test_failed_attempt_is_the_span_of_the_failed_call(spans: FinishedSpans) -> None:
-    with suppress(ValueError), llm_call("anthropic", MODEL):
-        sdk_call("first")
-        with get_tracer("an.sdk").start_as_current_span("second", attributes=CALL):
+def test_failed_attempt_has_a_span_beside_the_call(spans: FinishedSpans) -> None:
+    with llm_call("anthropic", MODEL):
+        with suppress(ValueError), get_tracer("an.sdk").start_as_current_span("1", attributes=CALL):
             raise ValueError
+        sdk_call("2")
 
-    assert [span.name for span in spans()] == ["llm.call", "first"]
+    assert [span.name for span in spans()] == ["llm.call", "1"]
+    assert [span.status.is_ok or span.status.is_unset for span in spans()] == [True, False]
+
+
+def test_failed_call_is_the_span_of_its_last_attempt(spans: FinishedSpans) -> None:
+    with suppress(ValueError), llm_call("anthropic", MODEL):
+        for name in ("1", "2"):
+            with (
+                suppress(ValueError),
+                get_tracer("an.sdk").start_as_current_span(name, attributes=CALL),
+            ):
+                raise ValueError
+        raise ValueError
+
+    assert [span.name for span in spans()] == ["llm.call", "1"]
 
 
 def test_outermost_span_of_a_call_has_its_cost(spans: FinishedSpans) -> None:

@@ -34,6 +34,9 @@ pytestmark = pytest.mark.skipif(find_spec("genai_prices") is None, reason="requi
     ],
 )
 def test_cached_tokens_have_separate_prices(usage: TokenUsage, dollars: str) -> None:
+    price_loader.start_loading()
+    price_loader.wait(60)
+
     assert cost_usd("anthropic", "claude-sonnet-4-6", usage) == Decimal(dollars)
 
 

@@ -37,8 +37,7 @@ def test_memory_is_bounded_if_children_end_after_their_parents() -> None:
         late.end()
 
     assert len(processor._exceptions) <= 1_000
-    assert len(processor._calls_above) <= 1_000
-    assert len(processor._calls_below) <= 1_000
+    assert len(processor._calls) <= 1_000
 
 
 def test_memory_is_bounded_if_a_call_stays_open() -> None:
@@ -51,8 +50,8 @@ def test_memory_is_bounded_if_a_call_stays_open() -> None:
     with tracer.start_as_current_span("stream", attributes=call):
         for _ in range(3_000):
             tracer.start_span("another call", attributes=call).end()
-        [below] = processor._calls_below.values()
-        assert len(below) <= 100
+        [call] = processor._calls.values()
+        assert len(call.below) <= 100
 
 
 def test_asgi_message_has_no_span(spans: FinishedSpans) -> None:
