@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tomllib
 import warnings
 from pathlib import Path
@@ -23,6 +24,10 @@ UV = find_uv_bin()
 # In the background of a shell, SIGINT is ignored, and so it would be by the services that tests stop.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# Containers set it. Each process that a test starts would compile all its packages again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 
 def _digest(*parts: object) -> str:

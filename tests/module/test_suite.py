@@ -96,7 +96,7 @@ def run_suite(python: Environment, rendering: Path, *files: str) -> dict[str, st
     done = python.run(
         SUITE,
         *("-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *files),
-        variables={"PYTHONPATH": str(rendering), "PYTHONDONTWRITEBYTECODE": "1"},
+        variables={"PYTHONPATH": str(rendering)},
     )
     assert done.returncode == 0, done.stdout
     skipped: dict[str, str] = {}
@@ -137,7 +137,7 @@ def test_sdk_suite_passes(shared: Path, rendering: Path) -> None:
     done = environment(shared, "llm-sdks", LLM_SDKS).run(
         SUITE.with_name("sdk_suite"),
         *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
-        variables={"PYTHONPATH": f"{rendering}:{TEMPLATE}", "PYTHONDONTWRITEBYTECODE": "1"},
+        variables={"PYTHONPATH": f"{rendering}:{TEMPLATE}"},
     )
 
     assert done.returncode == 0, done.stdout
