@@ -1,8 +1,9 @@
 """`doctor` on broken configurations: the finding, and that it is the last."""
 
+import os
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -24,15 +25,25 @@ from ..fakes.receiver import Fault, FaultyReceiver
 from .broken_setups import OTHER_KEY, SET_UPS, Broken
 from .conftest import Commands, Result
 
-# They do not depend on the variables.
-VERSIONS, IMPORT_ERRORS = cache(packages.versions), cache(packages.import_errors)
+VERSIONS, IMPORT_ERRORS = packages.versions, packages.import_errors
 
 
-@pytest.fixture
+@cache
+def _probed(
+    probe: Callable[[Path], dict[str, str]], python: Path, path: str | None
+) -> dict[str, str]:
+    return probe(python)
+
+
+@pytest.fixture(autouse=True)
 def cached_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """List the packages of an environment once."""
-    monkeypatch.setattr(packages, "versions", VERSIONS)
-    monkeypatch.setattr(packages, "import_errors", IMPORT_ERRORS)
+    """Probe the packages of an environment once: to import them costs more than the doctor."""
+
+    def cached(probe: Callable[[Path], dict[str, str]]) -> Callable[[Path], dict[str, str]]:
+        return lambda python: _probed(probe, python, os.environ.get("PYTHONPATH"))
+
+    monkeypatch.setattr(packages, "versions", cached(VERSIONS))
+    monkeypatch.setattr(packages, "import_errors", cached(IMPORT_ERRORS))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +139,7 @@ def test_broken_set_ups_are_many_and_distinct() -> None:
     ],
 )
 def test_broken_set_up_is_diagnosed(
-    broken: Broken, commands: Commands, honeycomb: FakeHoneycomb, cached_packages: None
+    broken: Broken, commands: Commands, honeycomb: FakeHoneycomb
 ) -> None:
     variables = {"HONEYCOMB_API_KEY": INGEST_KEY, "HONEYCOMB_API_ENDPOINT": "{honeycomb}"}
     variables |= broken.variables
@@ -317,7 +328,7 @@ def test_ipv6_endpoint_is_supported(commands: Commands) -> None:
 
 
 def test_check_that_does_not_finish_ends_at_its_deadline(
-    commands: Commands, monkeypatch: pytest.MonkeyPatch, cached_packages: None
+    commands: Commands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocked = Event()
     monkeypatch.setattr("hooks.doctor.CHECK_TIMEOUT", 1.0)
@@ -479,8 +490,12 @@ def test_conflicting_package_is_diagnosed(
     commands: Commands,
     honeycomb: FakeHoneycomb,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # The metadata of a package; nothing of it is imported.
+    monkeypatch.setattr(
+        packages, "import_errors", lambda python: _probed(IMPORT_ERRORS, python, None)
+    )
     name, version = package.split("==")
     folder = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info"
     folder.mkdir()
