@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,12 @@ from .projects import (
     copy_sources,
     git,
     managed,
+    reduced,
     write,
 )
 
 Once = Callable[[str, Callable[[Path], object]], Path]
+Rendered = Callable[[Kind, str], Path]
 NewProject = Callable[[Kind, str], Project]
 
 
@@ -51,35 +54,54 @@ def template(once: Once) -> Template:
 
 
 @pytest.fixture(scope="session")
-def rendered(template: Template, once: Once) -> Callable[[Kind, str], Path]:
-    """Returns the repository of a project as a release made it, to be copied, not changed."""
+def reduced_template(once: Once) -> Template:
+    """A template with few files, whose only release is CURRENT."""
+    return Template(once("reduced", reduced))
 
-    def repository(kind: Kind, version: str) -> Path:
-        def fill(folder: Path) -> None:
-            project = folder / "order-intake" / kind.folder
-            write(project, kind.own)
-            template.copy(project, version, kind.answers)
 
-        return once(f"{kind.name} {version}", fill) / "order-intake"
+@pytest.fixture(scope="session")
+def rendered(template: Template, once: Once) -> Rendered:
+    return partial(_rendered, template, once)
 
-    return repository
+
+@pytest.fixture(scope="session")
+def reduced_rendered(reduced_template: Template, once: Once) -> Rendered:
+    return partial(_rendered, reduced_template, once)
+
+
+def _rendered(template: Template, once: Once, kind: Kind, version: str) -> Path:
+    """Return the repository of a project as a release made it, to be copied, not changed."""
+
+    def fill(folder: Path) -> None:
+        project = folder / "order-intake" / kind.folder
+        write(project, kind.own)
+        template.copy(project, version, kind.answers)
+
+    return once(f"{kind.name} {version} of {template.folder.name}", fill) / "order-intake"
 
 
 @pytest.fixture
-def project(
-    template: Template, rendered: Callable[[Kind, str], Path], tmp_path: Path
-) -> NewProject:
-    def new(kind: Kind, version: str) -> Project:
-        repository = tmp_path / "order-intake"
-        shutil.copytree(rendered(kind, version), repository)
-        git(repository, "init", "-q", "-b", "main")
-        folder = repository / kind.folder
-        return Project(
-            template,
-            kind,
-            folder,
-            base=managed(contents(folder)),
-            fresh=managed(contents(rendered(kind, CURRENT) / kind.folder)),
-        )
+def project(template: Template, rendered: Rendered, tmp_path: Path) -> NewProject:
+    return partial(_project, template, rendered, tmp_path)
 
-    return new
+
+@pytest.fixture
+def reduced_project(
+    reduced_template: Template, reduced_rendered: Rendered, tmp_path: Path
+) -> NewProject:
+    return partial(_project, reduced_template, reduced_rendered, tmp_path)
+
+
+def _project(
+    template: Template, rendered: Rendered, folder: Path, kind: Kind, version: str
+) -> Project:
+    repository = folder / "order-intake"
+    shutil.copytree(rendered(kind, version), repository)
+    git(repository, "init", "-q", "-b", "main")
+    return Project(
+        template,
+        kind,
+        repository / kind.folder,
+        base=managed(contents(repository / kind.folder)),
+        fresh=managed(contents(rendered(kind, CURRENT) / kind.folder)),
+    )

@@ -5,8 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,7 +16,7 @@ from uv import find_uv_bin
 from ..conftest import TEMPLATE
 from ..depth import in_depth
 from ..wire.conftest import wire
-from .conftest import Once
+from .conftest import Once, Rendered
 from .copying import copier
 from .projects import (
     ANSWERS_FILE,
@@ -74,43 +74,57 @@ class Updates:
         subprocess.run(command, cwd=folder or self.project, shell=True, check=True)
 
 
-@pytest.fixture(scope="session")
-def two_releases(template: Template, once: Once) -> Path:
-    """The second release changes spans.py and retires llm.py."""
+def _release_twice(template: Template, folder: Path) -> None:
+    """Copy the template, with a second release that changes spans.py and retires llm.py."""
+    shutil.copytree(template.folder, folder)
+    module = folder / "template/{{ observability_dir }}"
+    spans = module / "spans.py"
+    spans.write_text("# A fix.\n" + spans.read_text())
+    (module / "llm.py").unlink()
+    Template(folder).retire("{{ observability_dir }}/llm.py")
+    changelog = (folder / "CHANGELOG.md").read_text()
+    title, _, rest = changelog.partition("\n## ")
+    later = (
+        f"## {NEXT} - 2100-01-01\n\n### Fixed\n\n- A fix: `${{{{ x }}}}`.\n\n"
+        f"## {CURRENT} - 2099-01-01\n\nOld.\n"
+    )
+    (folder / "CHANGELOG.md").write_text(f"{title}\n{later}\n## {rest}")
+    Template(folder).release(NEXT)
 
-    def fill(folder: Path) -> None:
-        shutil.copytree(template.folder, folder)
-        module = folder / "template/{{ observability_dir }}"
-        spans = module / "spans.py"
-        spans.write_text("# A fix.\n" + spans.read_text())
-        (module / "llm.py").unlink()
-        Template(folder).retire("{{ observability_dir }}/llm.py")
-        changelog = (folder / "CHANGELOG.md").read_text()
-        title, _, rest = changelog.partition("\n## ")
-        later = (
-            f"## {NEXT} - 2100-01-01\n\n### Fixed\n\n- A fix: `${{{{ x }}}}`.\n\n"
-            f"## {CURRENT} - 2099-01-01\n\nOld.\n"
-        )
-        (folder / "CHANGELOG.md").write_text(f"{title}\n{later}\n## {rest}")
-        Template(folder).release(NEXT)
 
-    return once("two-releases", fill)
+def _updates(template: Template, rendered: Rendered, once: Once, kind: Kind, folder: Path) -> Updates:
+    name = f"{template.folder.name}-released-twice"
+    releases = once(name, partial(_release_twice, template))
+    shutil.copytree(rendered(kind, CURRENT) / kind.folder, folder)
+    git(folder, "init", "-q", "-b", "main")
+    made = Updates(releases, folder)
+    made.record(_src_path=str(releases))
+    return made
 
 
 @pytest.fixture
 def updates(
     request: pytest.FixtureRequest,
-    two_releases: Path,
-    rendered: Callable[[Kind, str], Path],
+    reduced_template: Template,
+    reduced_rendered: Rendered,
+    once: Once,
     tmp_path: Path,
 ) -> Updates:
+    """The project that most tests update, with few files."""
     kind: Kind = getattr(request, "param", NEW)
-    project = tmp_path / "project"
-    shutil.copytree(rendered(kind, CURRENT) / kind.folder, project)
-    git(project, "init", "-q", "-b", "main")
-    made = Updates(two_releases, project)
-    made.record(_src_path=str(two_releases))
-    return made
+    return _updates(reduced_template, reduced_rendered, once, kind, tmp_path / "project")
+
+
+@pytest.fixture
+def whole_updates(
+    request: pytest.FixtureRequest,
+    template: Template,
+    rendered: Rendered,
+    once: Once,
+    tmp_path: Path,
+) -> Updates:
+    """The same with all files of the template."""
+    return _updates(template, rendered, once, request.param, tmp_path / "project")
 
 
 def test_message_lists_changes_and_commands(updates: Updates) -> None:
@@ -356,7 +370,7 @@ def test_check_update_exits_with_2_if_there_is_an_update(updates: Updates) -> No
 
 
 @pytest.mark.parametrize(
-    ("updates", "number", "answers"),
+    ("whole_updates", "number", "answers"),
     [
         (NEW, 0, {"package_name": "intake"}),
         pytest.param(
@@ -366,12 +380,13 @@ def test_check_update_exits_with_2_if_there_is_an_update(updates: Updates) -> No
             marks=in_depth,
         ),
     ],
-    indirect=["updates"],
+    indirect=["whole_updates"],
     ids=["renamed", "moved"],
 )
 def test_documented_commands_rename_the_package_and_end_equal_to_a_fresh_copy(
-    number: int, answers: dict[str, str], updates: Updates, template: Template
+    number: int, answers: dict[str, str], whole_updates: Updates, template: Template
 ) -> None:
+    updates = whole_updates
     section = (TEMPLATE / "docs/updating.md").read_text().split("### Rename the package")[1]
     commands = re.findall(r"^```sh\n(.+?)^```", section, re.MULTILINE | re.DOTALL)[number]
     program = f"{sys.executable} -m copier"
