@@ -74,8 +74,9 @@ def module_name(project: Project, package: Path, import_name: str) -> str:
     folders = {parent for path in files for parent in path.parents}
     for name in _NAMES:
         path = package / name
-        has_tests = bool(import_name) and Path("tests") / name in folders
-        if path.with_suffix(".py") not in files and path not in folders and not has_tests:
+        tests = name if import_name else "tracing" if name == "telemetry" else "telemetry"
+        used = {path, Path("tests") / tests} & folders
+        if path.with_suffix(".py") not in files and not used:
             return name
     return _NAMES[0]
 

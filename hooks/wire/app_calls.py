@@ -29,7 +29,8 @@ class AppCall:
 
     @property
     def label(self) -> str:
-        return f"{'.'.join(self.path.with_suffix('').parts)}:{self.name or self.function}"
+        file = self.path.parent if self.path.stem == "__init__" else self.path.with_suffix("")
+        return f"{'.'.join(file.parts)}:{self.name or self.function}"
 
 
 def app_calls(source: Source, subclasses: frozenset[str] = frozenset()) -> list[AppCall]:

@@ -58,8 +58,18 @@ def answers(folder: Path) -> dict[str, str]:
             "web-api",
             "",
         ),
+        pytest.param(
+            {
+                "backend/web/__init__.py": PLAIN,
+                "backend/requirements.txt": "fastapi\n",
+                "backend/Dockerfile": DOCKERFILE.format("web:app"),
+            },
+            "backend/web",
+            "web",
+            marks=in_depth,
+        ),
     ],
-    ids=["deep monorepo", "folder that is no identifier"],
+    ids=["deep monorepo", "folder that is no identifier", "application in __init__.py"],
 )
 def test_module_is_beside_the_application_that_is_started(
     files: dict[str, str | bytes],

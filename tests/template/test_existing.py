@@ -44,9 +44,23 @@ SHAPES: list[tuple[Files, str, str]] = [
     ({"python-backend/main.py": SERVER}, "python-backend", ""),
     ({"my-app/src/acme/__init__.py": "", "my-app/src/acme/main.py": SERVER}, "my-app/src/acme", "acme"),
 ]
+LESS_USUAL_SHAPES: list[tuple[Files, str, str]] = [
+    ({"platform/x/backend/app/main.py": SERVER}, "platform/x/backend/app", "app"),
+    ({"src/agents/__init__.py": "", "src/client/client.py": "", "src/service/service.py": SERVER}, "src/service", "service"),
+    ({"multi_agents/__init__.py": "", "multi_agents/main.py": "", "main.py": "", "backend/__init__.py": "", "backend/server/app.py": SERVER}, "backend", "backend"),
+    ({"main.py": SERVER, "app/__init__.py": "", "app/routes/__init__.py": "", "app/utils/health.py": ""}, ".", ""),
+    ({"api/index.py": SERVER, "api/utils/__init__.py": "", "api/utils/tools.py": ""}, "api", "api"),
+    ({"src/backend/fastapi_app/__init__.py": SERVER, "scripts/main.py": ""}, "src/backend/fastapi_app", "fastapi_app"),
+    ({"src/bot.py": SERVER}, "src", ""),
+    ({"app/__init__.py": "", "app/main.py": SERVER, "app/api/v1/api.py": ""}, "app", "app"),
+    ({"worker/main.py": "", "api-server/items.py": "", "api-server/main.py": SERVER, "api-server/Dockerfile": ""}, "api-server", ""),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("files", "package_dir", "import_name"), SHAPES)
+@pytest.mark.parametrize(
+    ("files", "package_dir", "import_name"),
+    [*SHAPES, *(pytest.param(*each, marks=in_depth) for each in LESS_USUAL_SHAPES)],
+)
 def test_folder_of_the_server_is_found(
     files: Files, package_dir: str, import_name: str, tmp_path: Path
 ) -> None:
@@ -72,6 +86,7 @@ def test_folder_of_the_server_is_found(
         ("main.py", "existing"),
         ("src/acme/main.py", "existing"),
         ("backend/src/acme/main.py", "existing"),
+        ("platform/backend/src/acme/main.py", "existing"),
         ("web/node_modules/gyp/main.py", "new"),
         ("docs/index.md", "new"),
     ],
@@ -169,6 +184,58 @@ def test_new_service_is_refused_in_a_folder_that_has_its_files(tmp_path: Path) -
     with pytest.raises(ValueError, match=r"ci\.yml already exists, so this folder is not free"):
         add_observability(tmp_path)
 
+    assert digests(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("files", "options", "message"),
+    [
+        (
+            {"main.py": "", "docs/runbooks.md": ""},
+            [],
+            "docs/runbooks.md already exists. Rename it, or keep it with --skip docs/runbooks.md",
+        ),
+        (
+            {"main.py": "", ".copier-answers.yml": "_src_path: https://git.example/other\n"},
+            [],
+            ".copier-answers.yml belongs to another template. Run the command again with"
+            " --answers-file .copier-answers.honeycomb.yml",
+        ),
+        *(
+            pytest.param(*each, marks=in_depth)
+            for each in [
+                (
+                    {"a/b/c/d/e/main.py": SERVER, "pyproject.toml": ""},
+                    ["--data", "layout=new"],
+                    "pyproject.toml already exists, so this folder is not free for a new service."
+                    " Name another folder or, if this one contains a service, run"
+                    " `copier-honeycomb adopt`",
+                ),
+                (
+                    {"main.py": SERVER},
+                    ["--data", "package_dir=../x"],
+                    "Use the path of the folder relative to the repository, without ./ or ../: src/acme",
+                ),
+                (
+                    {"main.py": SERVER},
+                    ["--data", "module_name=json"],
+                    "Use a name in lowercase letters that no other module has: telemetry",
+                ),
+            ]
+        ),
+    ],
+    ids=["document", "other template", "new service", "folder", "name"],
+)
+def test_refused_copy_prints_one_sentence_and_no_traceback(
+    files: Files, options: list[str], message: str, sources: Path, tmp_path: Path
+) -> None:
+    write(tmp_path, files)
+    before = digests(tmp_path)
+
+    done = copier_command("copy", "--defaults", *options, str(sources), ".", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert done.stderr == f"{message}\n'nothing_was_copied' is undefined\n"
     assert digests(tmp_path) == before
 
 
