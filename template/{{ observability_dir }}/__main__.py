@@ -6,7 +6,6 @@ import logging
 import os
 import shlex
 import sys
-from dataclasses import asdict
 from logging.handlers import MemoryHandler
 from typing import Any, Final
 
@@ -32,11 +31,11 @@ def main(arguments: list[str]) -> int:
     log, logger = MemoryHandler(1_000, logging.CRITICAL + 1), logging.getLogger(__package__)
     logger.addHandler(log)
     logger.propagate = False
-    settings = Settings.from_environment()
+    settings = Settings()
     span = _export_test_span(settings, log)
     headers = {name: _redacted(value) for name, value in settings.headers.items()}
     service_name = create_resource(settings).attributes["service.name"]
-    shown = asdict(settings) | {"service_name": service_name, "headers": headers}
+    shown = vars(settings) | {"service_name": service_name, "headers": headers}
     if as_json:
         print(json.dumps({"settings": shown, "warnings": _messages(log), "span": span}))
     else:

@@ -22,7 +22,6 @@ SETTINGS = {
     "exporter",
     "protocol",
     "endpoint",
-    "api_endpoint",
     "headers",
     "timeout",
     "sample_rate",

@@ -10,7 +10,7 @@ def sampling_settings(
     rate: int, trust_incoming: bool = False, slow_ms: float = 1e4, cost_usd: float = 1.0
 ) -> Settings:
     """Return the settings of a service that samples 1 in `rate` traces."""
-    return Settings.from_environment(
+    return Settings(
         variables={
             "HONEYCOMB_API_KEY": "hcaik_" + "k" * 58,
             "HONEYCOMB_SAMPLE_RATE": str(rate),

@@ -59,7 +59,7 @@ def exporting(receiver: ScriptedReceiver, **options: Any) -> Iterator[ExportQueu
     """An export queue that sends to `receiver`; it is not shut down."""
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
     variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
-    to = Settings.from_environment(variables=variables)
+    to = Settings(variables=variables)
     arguments = {"delay": 0.001, "batch": 4, "timeout": 0.3} | options
     yield ExportQueue(lambda: HTTPTransport(to), b"", **arguments)
 

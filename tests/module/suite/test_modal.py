@@ -54,9 +54,7 @@ def test_resource_describes_the_container() -> None:
         "MODAL_IDENTITY_TOKEN": "a-secret",
     }
 
-    attributes = create_resource(
-        Settings.from_environment(variables=variables), variables
-    ).attributes
+    attributes = create_resource(Settings(variables=variables), variables).attributes
 
     assert attributes["cloud.platform"] == "modal"
     assert attributes["cloud.provider"] == "oracle_cloud"
@@ -74,7 +72,7 @@ def test_resource_combines_the_function_name_with_attributes_from_the_environmen
 
     enter("https://acme--shop-serve.modal.run")
 
-    attributes = create_resource(Settings.from_environment()).attributes
+    attributes = create_resource(Settings()).attributes
     assert (attributes["faas.name"], attributes["team"]) == ("shop.serve", "checkout")
 
 

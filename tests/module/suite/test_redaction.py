@@ -71,7 +71,7 @@ def test_values_quoted_in_exceptions_are_redacted(
 def test_malformed_key_is_neither_logged_nor_in_the_representation(
     key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings = Settings.from_environment(
+    settings = Settings(
         variables={
             "HONEYCOMB_API_KEY": key,
             "OTEL_EXPORTER_OTLP_HEADERS": f"x-tenant={SECRET},{SECRET}",
