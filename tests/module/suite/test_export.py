@@ -18,6 +18,7 @@ from observability import _export_queue
 from observability._export_queue import ExportQueue
 from observability._http import HTTPTransport
 from observability._settings import Settings
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
@@ -66,7 +67,9 @@ def exporting(receiver: ScriptedReceiver, **options: Any) -> Iterator[ExportQueu
 
 def create(queue: ExportQueue, *names: str, **attributes: Any) -> None:
     context = SpanContext(1, 2, False, TraceFlags(1))
-    queue.export([ReadableSpan(name, context, attributes=attributes) for name in names])
+    # Without a resource, the SDK detects one for each span.
+    resource = Resource({})
+    queue.export([ReadableSpan(name, context, None, resource, attributes) for name in names])
 
 
 def flush(queue: ExportQueue) -> None:

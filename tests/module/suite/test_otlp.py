@@ -98,7 +98,7 @@ def new_span(name: str = "work", *, parent: SpanContext | None = None, **argumen
 
 def span_with(attributes: Mapping[str, Any]) -> ReadableSpan:
     """Create a span whose attributes the SDK has not validated, which differs between versions."""
-    return ReadableSpan("work", LOCAL, attributes=attributes)
+    return ReadableSpan("work", LOCAL, resource=Resource({}), attributes=attributes)
 
 
 def encoded(span: ReadableSpan) -> bytes:
