@@ -11,7 +11,7 @@ from opentelemetry.trace import Span, SpanKind
 
 from ._pricing import TokenUsage, cost_usd, plain, price_loader, warn_once
 from ._settings import captures_content
-from .spans import enter_span, leave_span
+from .spans import traced
 
 # Operations that are one call of a model. An agent's span repeats the usage of its calls.
 _CALLS: Final = ("chat", "embeddings", "generate_content", "text_completion")
@@ -104,13 +104,14 @@ class LLMCall:
 
     def __enter__(self) -> Self:
         self._usage, self._started = None, time.perf_counter()
-        self.span, self._previous = enter_span("llm.call", self._attributes, kind=SpanKind.CLIENT)
+        self._block = traced("llm.call", self._attributes, kind=SpanKind.CLIENT)
+        self.span = self._block.__enter__()
         if self.span.is_recording():
             price_loader.start_loading()
         return self
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        leave_span(self.span, self._previous, error)
+        self._block.leave(error)
         end = partial(self._end, self.span, self._usage, time.time_ns())
         if self._usage is None or error is not None or not self.span.is_recording():
             end()  # a failed call ends before the spans that its exception propagates to

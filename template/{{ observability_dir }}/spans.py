@@ -49,12 +49,23 @@ class traced:
         self._kind = kind
 
     def __enter__(self) -> Span:
-        self._span, self._previous = enter_span(self._name, self._attributes, kind=self._kind)
+        self._previous = context.get_current()
+        self._span = _tracer.start_span(self._name, self._previous, self._kind, self._attributes)
+        context.attach(trace.set_span_in_context(self._span, self._previous))
         return self._span
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        leave_span(self._span, self._previous, error)
+        self.leave(error)
         self._span.end()
+
+    def leave(self, error: BaseException | None) -> None:
+        """Restore the context from before the block and record `error`. The span stays open."""
+        # A generator may be closed in another task than the one that entered the block. Detaching
+        # would log an error there, because its token belongs to the first task; attaching does not.
+        if trace.get_current_span() is self._span:
+            context.attach(self._previous)
+        if error is not None:
+            record_exception(self._span, error)
 
     async def __aenter__(self) -> Span:
         return self.__enter__()
@@ -64,10 +75,8 @@ class traced:
 
     def __call__(self, function: F) -> F:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-            raise TypeError(
-                f"traced cannot decorate the generator {function.__qualname__};"
-                f' use `with traced("{self._name}")` inside it.'
-            )
+            name = function.__qualname__
+            raise TypeError(f"traced cannot decorate the generator {name}; use `with` inside it.")
 
         # A block for each call: calls of one function overlap and recurse.
         def in_span(*args: Any, **kwargs: Any) -> Any:
@@ -108,7 +117,7 @@ def span_attributes(
     try:
         yield
     finally:
-        context.attach(context.set_value(_SHARED, before))  # not detached, as in `leave_span`
+        context.attach(context.set_value(_SHARED, before))  # not detached, as in `traced`
 
 
 def shared_attributes(context_: Context | None = None) -> dict[str, AttributeValue]:
@@ -139,24 +148,6 @@ def extract(carrier: Mapping[str, str] | None) -> Iterator[None]:
         yield
     finally:
         context.attach(previous)
-
-
-def enter_span(name: str, attributes: Attributes = None, *, kind: SpanKind) -> tuple[Span, Context]:
-    """Start a span and make it current. Pass both results to `leave_span`."""
-    previous = context.get_current()
-    span = _tracer.start_span(name, previous, kind, attributes)
-    context.attach(trace.set_span_in_context(span, previous))
-    return span, previous
-
-
-def leave_span(span: Span, previous: Context, error: BaseException | None) -> None:
-    """Restore the `previous` context and record `error`. The span stays open."""
-    # A generator may be closed in another task than the one that entered the block. Detaching
-    # would log an error there, because its token belongs to the first task; attaching does not.
-    if trace.get_current_span() is span:
-        context.attach(previous)
-    if error is not None:
-        record_exception(span, error)
 
 
 def record_exception(span: Span, error: BaseException) -> None:
@@ -208,9 +199,7 @@ def is_expected(error: BaseException) -> bool:
     return isinstance(error, GeneratorExit) or EXPECTED in vars(error)
 
 
-def _members(error: BaseException) -> Iterator[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        for each in error.exceptions:
-            yield from _members(each)
-    else:
-        yield error
+def _members(error: BaseException) -> list[BaseException]:
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [member for each in error.exceptions for member in _members(each)]

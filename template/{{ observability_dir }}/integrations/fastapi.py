@@ -84,9 +84,9 @@ def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
 
 
 def _trace_natively(app: Any, is_excluded: Callable[[Any], bool]) -> Any:
-    before = app._telemetry["exclude"] or (lambda scope: False)
+    before = app._telemetry["exclude"]
     app._telemetry.update(  # the dictionary that `FastAPI(telemetry=...)` fills
-        exclude=lambda scope: is_excluded(scope) or before(scope),
+        exclude=(lambda scope: is_excluded(scope) or before(scope)) if before else is_excluded,
         operation_spans=False,  # by default, each request has four or five spans
         auto_configure=False,  # its own exporter would export each span a second time
     )
