@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# In the scope of a request that is traced. Mounted applications have the same scope.
+# In a scope: the request, or None if it is not traced. Mounted applications have the same scope.
 _REQUEST: Final = "observability.request"
 
 
@@ -130,19 +130,20 @@ class _Observed:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request: _Request | None = scope.get(_REQUEST)
         release_trace = None
-        if scope["type"] == "lifespan":
-            send = partial(_flush_before, send)
+        if _REQUEST not in scope:
+            span, scope[_REQUEST] = trace.get_current_span(), None
+            if scope["type"] == "lifespan":
+                send = partial(_flush_before, send)
+            elif span.is_recording():
+                if scope["type"] == "websocket":
+                    span.set_attribute("network.protocol.name", "websocket")
+                request = scope[_REQUEST] = _Request(span)
+                context.attach(context.set_value(REQUEST, request))
+                receive, release_trace = partial(request.receive, receive), hold_trace(span)
+        request = scope[_REQUEST]
         if request is None:
-            span = trace.get_current_span()
-            if not span.is_recording():
-                return await self._app(scope, receive, send)
-            if scope["type"] == "websocket":
-                span.set_attribute("network.protocol.name", "websocket")
-            request = scope[_REQUEST] = _Request(span)
-            context.attach(context.set_value(REQUEST, request))
-            receive, release_trace = partial(request.receive, receive), hold_trace(span)
+            return await self._app(scope, receive, send)
         try:
             await self._app(scope, receive, partial(request.send, send))
             request.record(None)
@@ -186,8 +187,8 @@ class _Request:
         elif is_open:
             self._has_failed = True
             record_exception(self.span, error)
-        elif isinstance(error, Exception) and not is_recorded(error, self.span):
-            # The request span ended with the response. It is the parent of this one.
+        elif not is_recorded(error, self.span):
+            # The request span ended with the response, and is the parent of this one.
             late = trace.get_tracer(__name__).start_span("after response")
             record_exception(late, error)
             late.end()

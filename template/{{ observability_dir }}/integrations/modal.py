@@ -41,11 +41,9 @@ def container_attributes(environment: Mapping[str, str] = os.environ) -> dict[st
 def enter_container(name: str, function: Any) -> None:
     """Prepare a container of a `modal.Function` that serves HTTP. Never raises.
 
-    Call it in the container before `setup_observability`.
-
-    `name` is that of the app and the function, such as shop.serve; it becomes `faas.name`, for which
-    Modal has no variable. Under `modal serve`, ENVIRONMENT defaults to development. SIGTERM shuts
-    the container down like Modal's own SIGINT, which flushes all spans.
+    Call it before `setup_observability`. `name` is that of the app and the function, such as
+    shop.serve; it becomes `faas.name`, for which Modal has no variable. Under `modal serve`,
+    ENVIRONMENT defaults to development. SIGTERM shuts the container down like Modal's own SIGINT.
     """
     try:
         _prepare(name)
