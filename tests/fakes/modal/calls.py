@@ -1,4 +1,4 @@
-"""Modal's side of `.remote()`, `.spawn()` and `.map()`: calls between containers of one app."""
+"""Modal's side of `.remote()`, `.spawn()`, `.map()` and others: calls between containers of an app."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class _Call:
     invocation: api_pb2.FunctionCallInvocationType.ValueType
     inputs: int = 0
     outputs: list[api_pb2.FunctionGetOutputsItem] = field(default_factory=list)
+    chunks: list[api_pb2.DataChunk] = field(default_factory=list)
 
 
 class Calls:
@@ -106,6 +107,16 @@ class Calls:
             )
             self._changed.notify_all()
         return True
+
+    def put_data(self, request: api_pb2.FunctionCallPutDataRequest) -> bool:
+        """Keep the items of a generator. Return false if they belong to no call."""
+        call = self._calls.get(request.function_call_id)
+        if call is not None:
+            call.chunks.extend(request.data_chunks)
+        return call is not None
+
+    def data(self, call_id: str) -> list[api_pb2.DataChunk]:
+        return self._calls[call_id].chunks
 
     def outputs(
         self, request: api_pb2.FunctionGetOutputsRequest

@@ -155,6 +155,10 @@ class Container(Servicer):
             function = layout.objects.add(object_id=each.function_id)
             function.function_handle_metadata.CopyFrom(each.metadata)
             layout.function_ids[each.function.function_name] = each.function_id
+            if each.function.is_class:
+                class_id = f"cs-{each.function_id}"
+                layout.class_ids[each.function.function_name.removesuffix(".*")] = class_id
+                layout.objects.add(object_id=class_id).class_handle_metadata.SetInParent()
         for dependency in deployment.function.object_dependencies:
             if dependency.object_id not in layout.function_ids.values():
                 layout.objects.add(object_id=dependency.object_id)
@@ -232,9 +236,19 @@ class Container(Servicer):
     def FunctionCallPutDataOut(
         self, request: api_pb2.FunctionCallPutDataRequest, context: Context
     ) -> Empty:
-        for chunk in request.data_chunks:
-            self._answers[request.function_call_id].put(api_pb2.Asgi.FromString(chunk.data))
+        if not self._calls.put_data(request):
+            for chunk in request.data_chunks:
+                self._answers[request.function_call_id].put(api_pb2.Asgi.FromString(chunk.data))
         return Empty()
+
+    def FunctionCallGetDataOut(
+        self, request: api_pb2.FunctionCallGetDataRequest, context: Context
+    ) -> Iterator[api_pb2.DataChunk]:
+        sent = request.last_index
+        while context.is_active() and not self._is_over.wait(0.005):
+            for chunk in self._calls.data(request.function_call_id)[sent:]:
+                yield chunk
+                sent += 1
 
     def FunctionPutOutputs(
         self, request: api_pb2.FunctionPutOutputsRequest, context: Context

@@ -244,6 +244,15 @@ class ControlPlane(Servicer):
             else "",
             app_id=request.app_id,
         )
+        for name, method in request.method_definitions.items():
+            metadata.method_handle_metadata[name].CopyFrom(
+                api_pb2.FunctionHandleMetadata(
+                    function_name=method.function_name,
+                    function_type=method.function_type,
+                    is_method=True,
+                    use_method_name=name,
+                )
+            )
         return api_pb2.FunctionPrecreateResponse(function_id=function_id, handle_metadata=metadata)
 
     def FunctionCreate(
@@ -259,6 +268,13 @@ class ControlPlane(Servicer):
         answer.function_data.function_name = function.function_name
         answer.function_data.ranked_functions.add(rank=0, function=function)
         return answer
+
+    def ClassCreate(
+        self, request: api_pb2.ClassCreateRequest, context: Context
+    ) -> api_pb2.ClassCreateResponse:
+        return api_pb2.ClassCreateResponse(
+            class_id=self._id("cs"), handle_metadata=api_pb2.ClassHandleMetadata()
+        )
 
     def AppPublish(
         self, request: api_pb2.AppPublishRequest, context: Context

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,8 @@ from ..process import wait_until
 from .conftest import SECRETS
 
 JOBS = """
+from collections.abc import Iterator
+
 import modal
 from fastapi import FastAPI
 from fastapi.responses import JSONResponse
@@ -46,6 +49,20 @@ async def summarise(texts: list[str], trace_context: dict[str, str] | None = Non
     with traced_call("jobs.summarise", trace_context):
         counts = count.map.aio(texts, kwargs={"trace_context": inject()})
         return sum([number async for number in counts])
+
+
+@app.function(**settings)
+def words(text: str, trace_context: dict[str, str] | None = None) -> Iterator[str]:
+    with traced_call("jobs.words", trace_context):
+        yield from text.split()
+
+
+@app.cls(**settings)
+class Counter:
+    @modal.method()
+    async def longest(self, text: str, trace_context: dict[str, str] | None = None) -> int:
+        with traced_call("jobs.Counter", trace_context):
+            return max(map(len, text.split()))
 
 
 @app.function(schedule=modal.Cron("0 * * * *"), **settings)
@@ -82,6 +99,19 @@ def serve() -> FastAPI:
     async def map() -> int:
         return await summarise.remote.aio(["one", "two words"], inject())
 
+    @api.get("/starmap")
+    async def starmap() -> int:
+        lengths = count.starmap.aio([("one",), ("two words",)], kwargs={"trace_context": inject()})
+        return sum([number async for number in lengths])
+
+    @api.get("/generator")
+    async def generator() -> list[str]:
+        return [word async for word in words.remote_gen.aio("one two", inject())]
+
+    @api.get("/method")
+    async def method() -> int:
+        return await Counter().longest.remote.aio("one three", inject())
+
     @api.get("/fail")
     async def fail() -> int:
         return await count.remote.aio("", inject())
@@ -102,17 +132,19 @@ def serve() -> FastAPI:
 class App:
     """A deployed application, with one running container for each of its functions."""
 
-    web: Container
+    containers: dict[str, Container]
     functions: dict[str, str]
     calls: Calls
     receiver: Receiver
     _stack: ExitStack
 
     def get(self, path: str) -> tuple[int, object]:
-        return self.web.get(path)
+        return self.containers["serve"].get(path)
 
-    def stop(self) -> list[Span]:
-        """Scale all containers down, and return the spans that they exported."""
+    def stop(self, **how: Any) -> list[Span]:
+        """Stop some containers, scale the others down, and return the spans that they exported."""
+        for function, signal in how.items():
+            self.containers[function].stop(signal)
         self._stack.close()
         return self.receiver.spans
 
@@ -150,7 +182,7 @@ def app(functions: list[Deployment], image: Path) -> Iterator[App]:
             for each in functions
         }
         ids = {each.function.function_name: each.function_id for each in functions}
-        yield App(containers["serve"], ids, calls, receiver, stack)
+        yield App(containers, ids, calls, receiver, stack)
 
 
 def lineage(span: Span, spans: list[Span]) -> str:
@@ -164,27 +196,40 @@ def lineage(span: Span, spans: list[Span]) -> str:
 
 
 def test_calls_between_containers_are_in_the_trace_of_their_caller(app: App) -> None:
-    paths = ("remote", "sync", "spawn", "map", "local", "alone")
-    assert [app.get(f"/{path}")[1] for path in paths] == [2, 2, None, 3, 1, 1]
+    results = {
+        "remote": 2,
+        "sync": 2,
+        "spawn": None,
+        "map": 3,
+        "starmap": 3,
+        "generator": ["one", "two"],
+        "method": 5,
+        "local": 1,
+        "alone": 1,
+    }
+    assert {path: app.get(f"/{path}")[1] for path in results} == results
     assert app.get("/fail")[0] == 500
     app.calls.schedule(app.functions["clean_up"])
     wait_until(lambda: app.calls.finished(app.functions["clean_up"]) == 1, "the scheduled call")
-    wait_until(lambda: app.calls.finished(app.functions["count"]) == 8, "all calls")
+    wait_until(lambda: app.calls.finished(app.functions["count"]) == 10, "all calls")
 
-    spans = app.stop()
+    # Modal scales down by a message and preempts by SIGINT; SIGTERM is not documented.
+    spans = app.stop(count="SIGTERM", words="SIGINT", summarise="SIGTERM")
 
     called = ["GET /{} > jobs.count", "GET /{} > jobs.count > split"]
     assert Counter(lineage(span, spans) for span in spans) == Counter(
         [
-            *(f"GET /{path}" for path in (*paths, "fail")),
+            *(f"GET /{path}" for path in (*results, "fail")),
             *(
                 each.format(path)
-                for path in ("remote", "sync", "spawn", "local", "fail")
+                for path in ("remote", "sync", "spawn", "starmap", "starmap", "local", "fail")
                 for each in called
             ),
             "GET /map > jobs.summarise",
             *["GET /map > jobs.summarise > jobs.count"] * 2,
             *["GET /map > jobs.summarise > jobs.count > split"] * 2,
+            "GET /generator > jobs.words",
+            "GET /method > jobs.Counter",
             "jobs.count",
             "jobs.count > split",
             "jobs.clean_up",
@@ -202,21 +247,14 @@ def test_calls_between_containers_are_in_the_trace_of_their_caller(app: App) -> 
     assert {(span.name, span.attributes["faas.trigger"]) for span in remote} == {
         ("jobs.count", "other"),
         ("jobs.summarise", "other"),
+        ("jobs.words", "other"),
+        ("jobs.Counter", "other"),
         ("jobs.clean_up", "timer"),
     }
     assert len({span.attributes["faas.invocation_id"] for span in remote}) == len(remote)
-    assert Counter(span.name for span in remote if "faas.coldstart" in span.attributes) == {
-        "jobs.count": 1,
-        "jobs.summarise": 1,
-        "jobs.clean_up": 1,
-    }
-
-
-def test_exception_of_a_function_is_one_event_in_the_trace_of_its_caller(app: App) -> None:
-    assert app.get("/fail")[0] == 500
-
-    spans = app.stop()
-
+    cold = Counter(span.name for span in remote if "faas.coldstart" in span.attributes)
+    assert cold == dict.fromkeys({span.name for span in remote}, 1)
+    # The exception of a function is one event in the trace of its caller.
     assert {span.name for span in spans if span.status == "error"} == {"jobs.count", "GET /fail"}
     [(name, exception)] = [
         (span.name, event.attributes["exception.message"])
