@@ -73,7 +73,9 @@ def test_events(tmp_path, monkeypatch):
         InvocationProcessor().on_start(span)
         span.end()
         run_agent()
-    resource = create_resource(Settings(variables={}), MODAL)
+    for name, value in MODAL.items():
+        monkeypatch.setenv(name, value)
+    resource = create_resource(Settings(variables={}))
     events = [event for span in spans for event in events_of(span, resource)]
     Path("events.json").write_text(json.dumps(events))
 """

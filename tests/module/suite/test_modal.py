@@ -9,6 +9,7 @@ import pytest
 from observability._settings import Settings
 from observability._setup import create_resource
 from observability.integrations.modal import InvocationProcessor, enter_container
+from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
@@ -43,7 +44,8 @@ def enter(url: str | None) -> None:
     enter_container("shop.serve", Function(url))
 
 
-def test_resource_describes_the_container() -> None:
+def test_resource_describes_the_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
     variables = {
         "MODAL_IS_REMOTE": "1",
         "MODAL_CLOUD_PROVIDER": "CLOUD_PROVIDER_OCI",
@@ -54,7 +56,10 @@ def test_resource_describes_the_container() -> None:
         "MODAL_IDENTITY_TOKEN": "a-secret",
     }
 
-    attributes = create_resource(Settings(variables=variables), variables).attributes
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    attributes = create_resource(Settings()).attributes
 
     assert attributes["cloud.platform"] == "modal"
     assert attributes["cloud.provider"] == "oracle_cloud"

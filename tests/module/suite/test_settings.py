@@ -1,12 +1,15 @@
 """Settings and resource attributes, as read from environment variables."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from observability import _settings
 from observability._settings import Settings
-from observability._setup import create_resource, merge_resource
+from observability._setup import create_resource
+from opentelemetry import trace
 from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
 
 from .programs import run
 
@@ -190,10 +193,11 @@ def test_telemetry_can_be_disabled(variables: dict[str, str]) -> None:
 
 
 def test_resource_describes_the_service(monkeypatch: pytest.MonkeyPatch) -> None:
-    variables = {"ENVIRONMENT": "production"}
+    monkeypatch.setattr(trace, "get_tracer_provider", trace.ProxyTracerProvider)
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.version=from-otel,team=intake")
 
-    attributes = create_resource(Settings("orders", variables), {}).attributes
+    settings = Settings("orders", {"ENVIRONMENT": "production"})
+    attributes = create_resource(settings).attributes
 
     assert attributes["service.name"] == "orders"
     assert attributes["deployment.environment.name"] == "production"
@@ -202,13 +206,16 @@ def test_resource_describes_the_service(monkeypatch: pytest.MonkeyPatch) -> None
     assert attributes["service.instance.id"]
 
 
-def test_resource_of_an_existing_provider_takes_precedence() -> None:
-    ours = create_resource(Settings("orders", {"ENVIRONMENT": "production"}), {})
+def test_resource_of_an_existing_provider_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def attributes(existing: Resource) -> Any:
+        provider = TracerProvider(resource=existing, shutdown_on_exit=False)
+        monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+        return create_resource(Settings("orders", {"ENVIRONMENT": "production"})).attributes
 
-    both = merge_resource(Resource({"service.name": "theirs", "team": "intake"}), ours).attributes
+    both = attributes(Resource({"service.name": "theirs", "team": "intake"}))
     assert (both["service.name"], both["team"]) == ("theirs", "intake")
     assert both["deployment.environment.name"] == "production"
-    assert merge_resource(Resource.create(), ours).attributes["service.name"] == "orders"
+    assert attributes(Resource.create())["service.name"] == "orders"
 
 
 VERSION = """
