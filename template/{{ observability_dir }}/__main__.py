@@ -6,7 +6,7 @@ import logging
 import os
 import shlex
 import sys
-from logging.handlers import MemoryHandler
+from collections.abc import Iterable
 from typing import Any, Final
 
 from opentelemetry.trace import format_trace_id
@@ -28,29 +28,32 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m {__package__}", description=__doc__)
     parser.add_argument("--json", action="store_true", help="print JSON")
     as_json = parser.parse_args(arguments).json
-    log, logger = MemoryHandler(1_000, logging.CRITICAL + 1), logging.getLogger(__package__)
-    logger.addHandler(log)
-    logger.propagate = False
+    warnings: dict[str, None] = {}  # each once: settings are read twice
+    handler: Any = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: warnings.setdefault(record.getMessage())
+    logging.getLogger(__package__).addHandler(handler)
+    logging.getLogger(__package__).propagate = False
     settings = Settings()
-    span = _export_test_span(settings, log)
-    headers = {name: _redacted(value) for name, value in settings.headers.items()}
-    service_name = create_resource(settings).attributes["service.name"]
-    shown = vars(settings) | {"service_name": service_name, "headers": headers}
+    span = _export_test_span(settings, warnings)
+    shown = vars(settings) | {
+        "service_name": create_resource(settings).attributes["service.name"],
+        "headers": {name: _redacted(value) for name, value in settings.headers.items()},
+    }
     if as_json:
-        print(json.dumps({"settings": shown, "warnings": _messages(log), "span": span}))
+        print(json.dumps({"settings": shown, "warnings": list(warnings), "span": span}))
     else:
         lines = [f"{name:20} {value}" for name, value in shown.items()]
-        lines += [f"warning: {message}" for message in _messages(log)]
+        lines += [f"warning: {message}" for message in warnings]
         outcome = {True: "accepted", False: f"not accepted: {span['reason']}", None: "not exported"}
         print(*lines, f"Test span {span['trace_id'] or ''} {outcome[span['accepted']]}", sep="\n")
     return 1 if span["accepted"] is False else 0
 
 
-def _export_test_span(settings: Settings, log: MemoryHandler) -> dict[str, Any]:
+def _export_test_span(settings: Settings, warnings: Iterable[str]) -> dict[str, Any]:
     if not settings.enabled or settings.exporter != "otlp":
-        missing = [each for each in _messages(log) if "API_KEY " in each or "no traces" in each]
-        outcome = {"accepted": False, "reason": missing[0]} if missing else {"accepted": None}
-        return {"trace_id": None, "reason": None} | outcome
+        missing = (each for each in warnings if "API_KEY " in each or "no traces" in each)
+        reason = next(missing, None)
+        return {"trace_id": None, "accepted": False if reason else None, "reason": reason}
     # The span is exported at any sample rate.
     os.environ.pop("OTEL_TRACES_SAMPLER", None)
     os.environ["HONEYCOMB_SAMPLE_RATE"] = "1"
@@ -58,15 +61,9 @@ def _export_test_span(settings: Settings, log: MemoryHandler) -> dict[str, Any]:
     span = get_tracer(__name__).start_span("self-check")
     span.end()
     accepted = flush()
-    reason = None if accepted else (_messages(log) or ["The receiver did not respond in time."])[-1]
+    reason = None if accepted else ["The receiver did not respond in time.", *warnings][-1]
     trace_id = format_trace_id(span.get_span_context().trace_id)
     return {"trace_id": trace_id, "accepted": accepted, "reason": reason}
-
-
-def _messages(log: MemoryHandler) -> list[str]:
-    # Settings are read twice, and log their warnings twice.
-    warnings = [record for record in log.buffer if record.levelno >= logging.WARNING]
-    return list(dict.fromkeys(record.getMessage() for record in warnings))
 
 
 def _redacted(value: str) -> str:
