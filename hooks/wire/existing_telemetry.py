@@ -34,7 +34,7 @@ class ExistingTelemetry:
     """True if the service is not wired without `--beside`."""
 
 
-def existing_telemetry(project: Project, app: AppCall, module: str) -> list[ExistingTelemetry]:
+def existing_telemetry(project: Project, app: AppCall) -> list[ExistingTelemetry]:
     """Return the first line that configures each product."""
     found: dict[str, ExistingTelemetry] = {}
     files = [(name, project.text(name)) for name in project.modules]
@@ -48,7 +48,7 @@ def existing_telemetry(project: Project, app: AppCall, module: str) -> list[Exis
             for product, pattern in _PATTERNS.items():
                 if product not in found and pattern.search(line):
                     runs_first = _runs_first(project, path, number, text, app)
-                    advice, conflicts = _advice(product, runs_first, module)
+                    advice, conflicts = _advice(product, runs_first, app)
                     found[product] = ExistingTelemetry(product, path, number, advice, conflicts)
     return list(found.values())
 
@@ -56,18 +56,21 @@ def existing_telemetry(project: Project, app: AppCall, module: str) -> list[Exis
 def _runs_first(project: Project, path: Path, number: int, text: str, app: AppCall) -> bool:
     """Return True if a line certainly runs before the application is created.
 
-    It is above it in the same file, or in a function that is called above it.
+    It is above it in the same file or function, or in a function that is called above it.
     """
     lines = text.splitlines()
+    is_above = path == app.path and number < app.line
     if not lines[number - 1][:1].isspace():
-        return path == app.path and number < app.line
+        return is_above
     functions = [
         match[1] for line in lines[:number] if (match := re.match(r"(?:async )?def (\w+)\(", line))
     ]
     if not functions:
         return False
+    if is_above and functions[-1] == app.function:
+        return True
     above = project.text(app.path).splitlines()[: app.line - 1]
-    call = re.compile(rf"^\s*(?:\w+\.)*{functions[-1]}\(")
+    call = re.compile(rf"^\s*(?:[\w.]+ = )?(?:\w+\.)*{functions[-1]}\(")
     factory = rf"^\s*(?:async )?def {app.function}\(" if app.function else ""
     in_scope = not factory
     for line in above:
@@ -77,7 +80,7 @@ def _runs_first(project: Project, path: Path, number: int, text: str, app: AppCa
     return False
 
 
-def _advice(product: str, runs_first: bool, module: str) -> tuple[str, bool]:
+def _advice(product: str, runs_first: bool, app: AppCall) -> tuple[str, bool]:
     """Return advice for the user, and True if the product conflicts with the module."""
     if product == "Sentry":
         return "Sentry is not affected; it creates no OpenTelemetry spans.", False
@@ -95,7 +98,7 @@ def _advice(product: str, runs_first: bool, module: str) -> tuple[str, bool]:
         return advice, False
     advice = (
         "It must run before instrument_app, which then adds a span processor to its tracer"
-        " provider. Call it above the line that creates the application, or call"
-        f" instrument_app(app) of {module} right after it."
+        f" provider. Call it above {app.path}:{app.line}, or use --beside and move the line with"
+        " instrument_app below the call."
     )
     return advice, True

@@ -117,7 +117,7 @@ def unwire_modal(
 
 
 def _candidates(text: str, secret: str, packages: Sequence[str], package: str) -> list[str]:
-    """Return the texts that the file may have had before it was wired, the shortest first."""
+    """Return the texts that the file may have had before it was wired, the likeliest first."""
     named = rf"[\w.]+\.from_name\(\"{re.escape(secret)}\"\)"
     keyword = rf"secrets=\[{named}\]"
     each = "|".join(re.escape(f'"{package}"') for package in packages) or "(?!)"
@@ -133,7 +133,7 @@ def _candidates(text: str, secret: str, packages: Sequence[str], package: str) -
             (rf"(?:{keyword}|{named}), ", ""),
             (rf", ?{keyword}| {keyword}", ""),
             (rf", {named}", ""),
-            (rf"\[\*\((.*?)\), {named}\]", r"\1"),
+            (rf"\[\s+\*\((.*?)\),\s+{named},\s+\]", r"\1"),
             (rf"{keyword}|{named}", ""),
         ],
         [*list_patterns, (rf"\[(?:(?:{each}), )+\*(\w+)\]", r"\1")],
@@ -149,7 +149,8 @@ def _candidates(text: str, secret: str, packages: Sequence[str], package: str) -
         texts.add(before)
     for methods in (["pip_install", "uv_pip_install"], ["function", "cls"]):
         texts |= {joined(before, *methods) for before in texts}
-    return sorted(texts - {text}, key=len)
+    # The secret turns an expression into a list that unpacks it, which few files contain before.
+    return sorted(texts - {text}, key=lambda each: (len(re.findall(r"\[\s*\*\(", each)), len(each)))
 
 
 def _current(project: Project, app: AppCall) -> AppCall:
@@ -253,9 +254,10 @@ def _add_secret(project: Project, source: Source, call: cst.Call, place: str) ->
         return [add_argument(source, call, keyword, text)]
     value = argument.value
     if not isinstance(value, cst.List):
+        line = source.newline + source.indentation(source.start(value))
         return [
-            Insertion(source.start(value), "[*("),
-            Insertion(source.end(value), f"), {secret}]"),
+            Insertion(source.start(value), f"[{line}    *("),
+            Insertion(source.end(value), f"),{line}    {secret},{line}]"),
         ]
     if not value.elements:
         return [Insertion(source.end(value) - 1, secret)]

@@ -25,6 +25,8 @@ def print_plan(console: Console, plan: Plan, *, is_dry_run: bool) -> None:
             print_line(console, "Would change", f"{path}: {verb} {objects}")
         else:
             print_line(console, "Changed", f"{path}: {_PAST[verb]} {objects}")
+    if is_dry_run and plan.edits:
+        console.print("With these edits:")
     for each in plan.done:
         print_line(console, "Already done", each)
     for each in plan.notes:

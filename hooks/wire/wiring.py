@@ -26,7 +26,7 @@ from .owner_checks import allow_optional_imports, name_packages
 from .plan import Plan, Step
 from .project import Project
 from .requirements import OLDEST_FASTAPI, SDK, outdated, package_name, required_packages
-from .routes.find import Route, find_routes
+from .routes.find import Route, find_routes, unread_starts
 from .server import FUNCTION, has_call, snippet, wire_server
 from .shipping import (
     dependency_files,
@@ -75,7 +75,8 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
     if not files:
         plan.todo.append(Step(NO_FILE, f'pip install "{SDK}"'))
     if commands:
-        plan.todo.append(Step("Install the packages:", "\n".join(dict.fromkeys(commands))))
+        text = "Install the packages, then run `copier-honeycomb wire --check`:"
+        plan.todo.append(Step(text, "\n".join(dict.fromkeys(commands))))
     requirements = partial(_requirements, project, used)
     for route in routes:
         plan.attempt(partial(ship_packages, plan, route, requirements))
@@ -87,6 +88,11 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
     plan.routes = list(dict.fromkeys(texts))
     if not routes:
         plan.notes.append(unshipped(project, app.label, unknown))
+    plan.notes += [
+        f"{place} starts a server too, and was not checked. It must find the packages and"
+        f" {project.module_dir}."
+        for place in unread_starts(project)
+    ]
     plan.notes += sdk_notes(used)
     plan.sdks = sdk_summary(used)
     plan.examples = _examples(service_of(project if dry_run else plan.project, routes), used)
@@ -143,7 +149,7 @@ def _has_conflict(plan: Plan, service: Project, app: AppCall, module: str, *, be
     """Add notes about existing telemetry; return True if it conflicts with the module."""
     is_wired = has_call(plan.project, plan.project.source(app.path))
     has_conflict = False
-    for each in existing_telemetry(service, app, module):
+    for each in existing_telemetry(service, app):
         text = f"{each.path}:{each.line} configures {each.product}. {each.advice}"
         if each.conflicts and not beside and not is_wired:
             has_conflict = True

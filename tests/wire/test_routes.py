@@ -6,7 +6,7 @@ import pytest
 
 from hooks.wire.app_calls import all_app_calls
 from hooks.wire.project import Project
-from hooks.wire.routes.find import find_routes
+from hooks.wire.routes.find import find_routes, unread_starts
 from hooks.wire.routes.installs import Install, find_installs
 from hooks.wire.routes.shell import commands, expand, find_start
 
@@ -132,6 +132,8 @@ def routes_of(folder: Path, files: dict[str, str]) -> list[tuple[str, str]]:
         ({"render.yaml": "services:\n- name: api\n  runtime: python\n  startCommand: uvicorn acme.main:app\n"},
          [("render.yaml:4", "acme.main:app")]),
         ({"railway.toml": '[deploy]\nstartCommand = "uvicorn acme.main:app"\n'}, [("railway.toml:2", "acme.main:app")]),
+        ({"vercel.json": '{"functions": {"api/**": {"excludeFiles": "web/**"}}}', "api/index.py": "from acme.main import app\n"}, [("vercel.json:1", "acme.main:app")]),
+        ({"vercel.json": '{"builds": [{"src": "acme/main.py", "use": "@vercel/python"}]}'}, [("vercel.json:1", "acme.main:app")]),
         ({"pyproject.toml": '[project.scripts]\nserve = "acme.cli:main"\n', "acme/cli.py": 'import uvicorn\n\n\ndef main():\n    uvicorn.run("acme.main:app")\n',
           "Procfile": "web: serve\n"}, [("Procfile:1", "acme.main:app")]),
         ({"run.py": "from acme.main import app as served\n\nimport uvicorn\nuvicorn.run(served)\n", "Procfile": "web: python run.py\n"},
@@ -139,9 +141,24 @@ def routes_of(folder: Path, files: dict[str, str]) -> list[tuple[str, str]]:
         ({"asgi.py": "from wrap import Wrap\nfrom acme.main import app\n\napplication = Wrap(app)\n", "Procfile": "web: uvicorn asgi:application\n"},
          [("Procfile:1", "acme.main:app")]),
     ],
-    ids=["compose image", "Lambda", "stages", "Procfile", "Render", "Railway", "console script", "runner", "wrapper"],
+    ids=["compose image", "Lambda", "stages", "Procfile", "Render", "Railway", "Vercel", "Vercel builds", "console script", "runner", "wrapper"],
 )  # fmt: skip
 def test_application_is_found_on_its_way_to_production(
     files: dict[str, str], routes: list[tuple[str, str]], tmp_path: Path
 ) -> None:
     assert routes_of(tmp_path, {**FILES, **files}) == routes
+
+
+def test_servers_on_machines_that_cannot_be_reconstructed_are_named(tmp_path: Path) -> None:
+    files = {
+        "deploy/acme.service": "[Service]\n# uvicorn\nExecStart=/opt/venv/bin/uvicorn acme.main:app\n",
+        "deploy/supervisord.conf": "[program:web]\ncommand=gunicorn acme.main:app\n",
+        "k8s/web.yaml": "kind: Deployment\nspec:\n  command: [uvicorn, acme.main:app]\n",
+        "k8s/image.yaml": "kind: Deployment\nspec:\n  image: fastapi\n",
+        "ci.yaml": "run: uvicorn acme.main:app\n",
+    }
+    write(Repository("", {**FILES, **files}), tmp_path)
+
+    found = [str(place) for place in unread_starts(Project(tmp_path))]
+
+    assert found == ["deploy/acme.service:3", "deploy/supervisord.conf:2", "k8s/web.yaml:3"]

@@ -1,5 +1,6 @@
 """Find the routes to production in the repository."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -27,8 +28,12 @@ _PLATFORMS: Final = (
     "railway.json",
     "nixpacks.toml",
     "app.yaml",
-    "*.service",
+    "vercel.json",
 )
+_UNREAD: Final = ("*.service", "supervisord*.conf", "*.y*ml")
+"""Units of systemd, programs of supervisord, and manifests of Kubernetes."""
+_MANIFEST: Final = re.compile(r"(?m)^kind: (?:Deployment|StatefulSet|Pod|ReplicaSet)\b")
+_SERVER: Final = re.compile(r"\b(?:uvicorn|gunicorn|hypercorn|granian|fastapi run)\b")
 _DEVELOPMENT: Final = frozenset(
     {".devcontainer", "node_modules", "test", "tests", "examples", "example", "docs"}
 )
@@ -77,6 +82,17 @@ def find_routes(project: Project) -> tuple[list[Route], list[Place]]:
         project.results["routes"] = ([*routes, *_modal_routes(project, apps)], unknown)
     found_before: tuple[list[Route], list[Place]] = project.results["routes"]
     return found_before
+
+
+def unread_starts(project: Project) -> Iterator[Place]:
+    """Yield the lines that start a server on a machine that this command cannot reconstruct."""
+    for path, text in _texts(project, _UNREAD):
+        if path.suffix in (".yml", ".yaml") and not _MANIFEST.search(text):
+            continue
+        for number, line in enumerate(text.splitlines(), start=1):
+            if _SERVER.search(line.partition("#")[0]):
+                yield Place(path, number)
+                break
 
 
 def _modal_routes(project: Project, apps: Sequence[AppCall]) -> Iterator[Route]:
@@ -205,8 +221,6 @@ def _machines(project: Project) -> Iterator[Container]:
                 for each in project.repository_files
                 if (name := project.relative(each, folder)) is not None
             }
-            if path.suffix == ".service":
-                continue
             name = f"{path} ({process})" if process else str(path)
             container = platforms.machine(name, PurePosixPath(), files, project.text)
             place = Place(path, platforms.line_of(text, command))

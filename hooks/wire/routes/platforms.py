@@ -1,4 +1,4 @@
-"""Machines that run the repository without a Dockerfile: Procfile, Render, Railway, App Engine, systemd."""
+"""Machines that run the repository without a Dockerfile: Procfile, Render, Railway, App Engine, Vercel."""
 
 import json
 import re
@@ -92,9 +92,9 @@ def declared(path: Path, text: str) -> Iterator[tuple[str, str, str, str]]:
             )
         elif name == "app.yaml":
             yield "", "", "", str(_mapping(yaml.safe_load(text)).get("entrypoint") or "")
-        elif path.suffix == ".service":
-            for command in re.findall(r"(?m)^ExecStart=(.+)$", text):
-                yield "", "", "", command
+        elif name == "vercel.json":
+            for file in re.findall(r'"/?([\w/]+)\.py"', text) or ["api/index"]:
+                yield "", "", "", f"uvicorn {file.replace('/', '.')}:app"
     except (yaml.YAMLError, ValueError, AttributeError):
         return
 

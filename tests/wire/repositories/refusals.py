@@ -16,7 +16,8 @@ REFUSED: Final = [
     refused("syntax error", "from fastapi import FastAPI\n\napp = FastAPI(\n", "acme/main.py", "does not parse", status=2),
     refused("both names are used", PLAIN + "instrument_app = instrument_honeycomb_app = 1\n", "already uses the names"),
     refused("FastAPI is too old", PLAIN, "FastAPI 0.88 is too old", status=2, more={"pyproject.toml": PYPROJECT.replace('"fastapi"', '"fastapi==0.88"')}),
-    refused("existing OpenTelemetry", PLAIN, "acme/tracing.py:3 configures OpenTelemetry", "instrument_app(app)", more={
+    refused("existing OpenTelemetry", PLAIN, "acme/tracing.py:3 configures OpenTelemetry. It must run before instrument_app, which then adds a span processor to"
+            " its tracer provider. Call it above acme/main.py:3, or use --beside and move the line with instrument_app below the call.", "instrument_app(app)", more={
         "acme/tracing.py": "from opentelemetry import trace\n\ntrace.set_tracer_provider(object())\n"}),
     refused("existing Logfire", PLAIN + "\nlogfire.configure()\n", "configures Logfire"),
     refused("existing Datadog", "import ddtrace\n" + PLAIN, "acme/main.py:1 configures Datadog", "--beside"),
@@ -36,6 +37,19 @@ BESIDE: Final = [
         [IMPORT, CALL],
         more={"acme/tracing.py": "from opentelemetry import trace\nfrom opentelemetry.sdk.trace import TracerProvider\n\n\n"
               "def setup_tracing():\n    trace.set_tracer_provider(TracerProvider())\n"},
+    ),
+    wired(
+        "existing provider, set in a function with a result",
+        "from fastapi import FastAPI\n\nfrom acme.tracing import setup_tracing\n\ntracer = setup_tracing()\napp = FastAPI()\n" + HELLO,
+        [IMPORT, CALL],
+        more={"acme/tracing.py": "from opentelemetry import trace\nfrom opentelemetry.sdk.trace import TracerProvider\n\n\n"
+              "def setup_tracing():\n    trace.set_tracer_provider(TracerProvider())\n    return trace.get_tracer('acme')\n"},
+    ),
+    wired(
+        "existing provider, set in the factory",
+        "import os\n\nfrom fastapi import FastAPI\nfrom opentelemetry import trace\nfrom opentelemetry.sdk.trace import TracerProvider\n\n\n"
+        "def create_app():\n    if 'X' in os.environ:\n        trace.set_tracer_provider(TracerProvider())\n    app = FastAPI()\n    return app\n\n\napp = create_app()\n" + HELLO,
+        ["", IMPORT, f"    {CALL}"],
     ),
     wired("Sentry", PLAIN.replace("app =", "def report() -> None:\n    sentry_sdk.init()\n\n\napp =")),
 ]  # fmt: skip
