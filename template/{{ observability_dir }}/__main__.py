@@ -39,13 +39,12 @@ def main(arguments: list[str]) -> int:
         "service_name": create_resource(settings).attributes["service.name"],
         "headers": {name: _redacted(value) for name, value in settings.headers.items()},
     }
-    if as_json:
-        print(json.dumps({"settings": shown, "warnings": list(warnings), "span": span}))
-    else:
-        lines = [f"{name:20} {value}" for name, value in shown.items()]
-        lines += [f"warning: {message}" for message in warnings]
-        outcome = {True: "accepted", False: f"not accepted: {span['reason']}", None: "not exported"}
-        print(*lines, f"Test span {span['trace_id'] or ''} {outcome[span['accepted']]}", sep="\n")
+    lines = [f"{name:20} {value}" for name, value in shown.items()]
+    lines += [f"warning: {message}" for message in warnings]
+    outcome = {True: "accepted", False: f"not accepted: {span['reason']}", None: "not exported"}
+    lines.append(f"Test span {span['trace_id'] or ''} {outcome[span['accepted']]}")
+    report = {"settings": shown, "warnings": list(warnings), "span": span}
+    print(json.dumps(report) if as_json else "\n".join(lines), flush=True)
     return 1 if span["accepted"] is False else 0
 
 
@@ -73,4 +72,4 @@ def _redacted(value: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    os._exit(main(sys.argv[1:]))  # without a shutdown, which would try again for seconds

@@ -50,15 +50,14 @@ def test_every_documented_command_exists(project: Path, workshop: Workshop) -> N
     }
 
     assert len(commands) > 15
-    for command in sorted(commands):
-        # After `traces --` is the command that it starts.
-        for part in re.split(" && | -- ", command):
-            words = shlex.split(part)
-            while "=" in words[0]:
-                del words[0]
-            program = [UV] if words[0] == "uv" else [UV, "tool", "run"]
-            # Every program rejects an unknown option, even together with --help.
-            workshop.run(project, *program, *words[1:], "--help")
+    # After `traces --` is the command that it starts.
+    for command in sorted({part for each in commands for part in re.split(" && | -- ", each)}):
+        words = shlex.split(command)
+        while "=" in words[0]:
+            del words[0]
+        program = [UV] if words[0] == "uv" else [UV, "tool", "run"]
+        # Every program rejects an unknown option, even together with --help.
+        workshop.run(project, *program, *words[1:], "--help")
 
 
 def test_readme_is_short_and_lists_each_command() -> None:
