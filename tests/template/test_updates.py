@@ -43,21 +43,28 @@ def label(value: object) -> object:
     return getattr(value, "name", value)
 
 
-def rows(projects: list[tuple[Kind, str]]) -> list[object]:
-    """The parameters of a test. Releases between a kind's oldest and the newest run in depth only."""
-    ends = [*oldest(), *((kind, list(releases())[-1]) for kind in KINDS)]
-    return [row if row in ends else pytest.param(*row, marks=in_depth) for row in projects]
+def rows(projects: list[tuple[Kind, str]], plain: list[tuple[Kind, str]]) -> list[object]:
+    """The parameters of a test. Those that are not `plain` run in depth only."""
+    return [row if row in plain else pytest.param(*row, marks=in_depth) for row in projects]
 
 
-each_project = pytest.mark.parametrize(("kind", "version"), rows(made()), ids=label)
+NEWEST = list(releases())[-1]
+# Each kind of project with the oldest release, and new services with the newest too.
+ENDS = [*oldest(), (KINDS[0], NEWEST)]
+
+each_project = pytest.mark.parametrize(("kind", "version"), rows(made(), ENDS), ids=label)
 # Each layout with each release, and each other kind of project with the oldest.
 each_edited = pytest.mark.parametrize(
     ("kind", "version"),
-    rows([row for row in made() if row[0] in KINDS[::2] or row in oldest()]),
+    rows([row for row in made() if row[0] in KINDS[::2] or row in oldest()], ENDS),
     ids=label,
 )
-each_kind = pytest.mark.parametrize(("kind", "version"), oldest(), ids=label)
-each_layout = pytest.mark.parametrize(("kind", "version"), oldest()[::2], ids=label)
+each_kind = pytest.mark.parametrize(
+    ("kind", "version"), rows(oldest(), oldest()[::2]), ids=label
+)
+each_layout = pytest.mark.parametrize(
+    ("kind", "version"), rows(oldest()[::2], oldest()[:1]), ids=label
+)
 
 
 def without(files: Files, names: Container[str]) -> Files:
@@ -262,7 +269,7 @@ def retired_files(template: Template, project: Project) -> dict[str, set[str]]:
     }
 
 
-@each_project
+@pytest.mark.parametrize(("kind", "version"), made(), ids=label)
 def test_managed_file_of_a_release_is_rendered_or_retired(
     kind: Kind, version: str, template: Template, project: NewProject
 ) -> None:
