@@ -7,7 +7,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterable
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.trace import format_trace_id
 
@@ -15,12 +15,10 @@ from . import flush, get_tracer, setup_observability
 from ._settings import Settings
 from ._setup import create_resource
 
-_FORMER_COMMANDS: Final = ("doctor", "plan", "apply", "marker")
-
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 if the span was accepted or nothing is exported, otherwise 1."""
-    if arguments and arguments[0] in _FORMER_COMMANDS:
+    if arguments[:1] in (["doctor"], ["plan"], ["apply"], ["marker"]):  # of earlier releases
         command = f"uvx --from TEMPLATE copier-honeycomb {shlex.join(arguments)}"
         source = "with the TEMPLATE that docs/observability.md names"
         print(f"`{arguments[0]}` has moved: run `{command}`, {source}.", file=sys.stderr)

@@ -26,30 +26,46 @@ class HTTPTransport:
     """Post requests, through the proxy in the environment if there is one."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        url = self._url = urlsplit(settings.endpoint)
+        self._is_compressed = settings.compression == "gzip"
+        url = server = urlsplit(settings.endpoint)
         # Logged, so without the query, which may contain a secret.
         self._where = f"{url.scheme}://{url.netloc}{url.path}"
         self._target = f"{url.path or '/'}{f'?{url.query}' if url.query else ''}"
         self._headers = {
             "content-type": "application/x-protobuf",
             "user-agent": "OTel-OTLP-Exporter-Python",
-            **({"content-encoding": "gzip"} if settings.compression == "gzip" else {}),
+            **({"content-encoding": "gzip"} if self._is_compressed else {}),
             **settings.headers,
         }
-        self._connection: http.client.HTTPConnection | None = None
         self._is_sent = False
+        credentials = {}
+        proxy = urllib.request.getproxies().get(url.scheme)
+        if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
+            server = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+            if server.username:
+                name_and_password = unquote(f"{server.username}:{server.password or ''}").encode()
+                encoded = b64encode(name_and_password).decode()
+                credentials["proxy-authorization"] = f"Basic {encoded}"
+        host, port = server.hostname or "", server.port
+        self._connection = http.client.HTTPConnection(host, port)
+        if url.scheme == "https":
+            context = _tls_context(settings)
+            self._connection = http.client.HTTPSConnection(host, port, context=context)
+            if server is not url:
+                self._connection.set_tunnel(url.hostname or "", url.port or 443, credentials)
+        elif server is not url:
+            self._target, self._headers = url.geturl(), self._headers | credentials
 
     def send(self, request: bytes, timeout: float) -> ExportError | None:
         # Higher levels cost several times as much CPU and save a few percent.
-        body = gzip.compress(request, 1) if self._settings.compression == "gzip" else request
+        body = gzip.compress(request, 1) if self._is_compressed else request
         deadline = time.monotonic() + timeout
         while True:
-            is_reused = self._connection is not None
+            is_reused = self._connection.sock is not None
             try:
                 return self._post(body, deadline)
             except Exception as error:  # noqa: BLE001 - the worker thread must continue
-                self.close()
+                self._connection.close()  # the next request opens it again
                 timed_out = time.monotonic() >= deadline or isinstance(error, TimeoutError)
                 if is_reused and isinstance(error, OSError) and not timed_out:
                     continue  # the server has closed an idle keep-alive connection
@@ -60,14 +76,9 @@ class HTTPTransport:
                 reason = f"could not reach {self._where} ({cause}). Check the endpoint and network."
                 return ExportError(reason=reason, retryable=True)
 
-    def close(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
     def _post(self, body: bytes, deadline: float) -> ExportError | None:
         self._is_sent = False
-        connection = self._connection = self._connection or self._connect()
+        connection = self._connection
         connection.timeout = max(0.001, deadline - time.monotonic())
         # The timeout limits each read only; a response may arrive byte by byte.
         timer = Timer(connection.timeout, _abort, (connection,))
@@ -85,7 +96,7 @@ class HTTPTransport:
             timer.cancel()
         # After another status, bytes of a faulty response may precede the next one.
         if status != 200 or not response.isclosed() or response.will_close:
-            self.close()
+            connection.close()
         if 200 <= status < 300:
             return partial_success(answer, self._where)
         reason = f"{self._where} returned {status} ({http.client.responses.get(status)})."
@@ -99,38 +110,18 @@ class HTTPTransport:
             splittable=status in _SPLITTABLE,
         )
 
-    def _connect(self) -> http.client.HTTPConnection:
-        url = server = self._url
-        credentials = {}
-        proxy = urllib.request.getproxies().get(url.scheme)
-        if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
-            server = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-            if server.username:
-                name_and_password = unquote(f"{server.username}:{server.password or ''}").encode()
-                encoded = b64encode(name_and_password).decode()
-                credentials["proxy-authorization"] = f"Basic {encoded}"
-        host, port = server.hostname or "", server.port
-        if url.scheme == "http":
-            if server is not url:
-                self._target = url.geturl()
-                self._headers |= credentials
-            return http.client.HTTPConnection(host, port)
-        connection = http.client.HTTPSConnection(host, port, context=self._tls_context())
-        if server is not url:
-            connection.set_tunnel(url.hostname or "", url.port or 443, credentials)
-        return connection
 
-    def _tls_context(self) -> ssl.SSLContext:
-        settings, authorities = self._settings, self._settings.certificate
-        if not authorities and not ssl.get_default_verify_paths().cafile:
-            with suppress(ImportError):
-                import certifi  # type: ignore[import-not-found, unused-ignore]
+def _tls_context(settings: Settings) -> ssl.SSLContext:
+    authorities = settings.certificate
+    if not authorities and not ssl.get_default_verify_paths().cafile:
+        with suppress(ImportError):
+            import certifi  # type: ignore[import-not-found, unused-ignore]
 
-                authorities = certifi.where()
-        context = ssl.create_default_context(cafile=authorities)
-        if settings.client_certificate:
-            context.load_cert_chain(settings.client_certificate, settings.client_key)
-        return context
+            authorities = certifi.where()
+    context = ssl.create_default_context(cafile=authorities)
+    if settings.client_certificate:
+        context.load_cert_chain(settings.client_certificate, settings.client_key)
+    return context
 
 
 def _abort(connection: http.client.HTTPConnection) -> None:

@@ -15,8 +15,8 @@ _SPAN = "_observability_span"
 _SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
 
 
-def trace_queries() -> None:
-    """Trace queries of existing and future engines. Raises ImportError without SQLAlchemy."""
+def trace_queries(_: Any) -> None:
+    """Trace queries of existing and future engines, once SQLAlchemy is imported."""
     from sqlalchemy import event  # type: ignore[import-not-found, unused-ignore]
     from sqlalchemy.engine import Engine  # type: ignore[import-not-found, unused-ignore]
 
