@@ -386,30 +386,29 @@ def test_check_update_exits_with_2_if_there_is_an_update(updates: Updates) -> No
 def test_documented_commands_rename_the_package_and_end_equal_to_a_fresh_copy(
     number: int, answers: dict[str, str], whole_updates: Updates, template: Template
 ) -> None:
-    updates = whole_updates
     section = (TEMPLATE / "docs/updating.md").read_text().split("### Rename the package")[1]
     commands = re.findall(r"^```sh\n(.+?)^```", section, re.MULTILINE | re.DOTALL)[number]
     program = f"{sys.executable} -m copier"
     kind = [NEW, PACKAGE][number]
     own = kind.own | ({"src/acme/infra/__init__.py": ""} if kind is PACKAGE else {})
     if kind is PACKAGE:
-        write(updates.project, own)
-        updates.commit()
+        write(whole_updates.project, own)
+        whole_updates.commit()
 
     identity = "git config user.name Me && git config user.email me@example.org"
-    updates.shell(f"set -e\n{identity}\n{commands.replace('uvx copier', program)}")
+    whole_updates.shell(f"set -e\n{identity}\n{commands.replace('uvx copier', program)}")
 
     # The fixture writes the answers file without its comment.
-    assert git(updates.project, "status", "--porcelain") == f" M {ANSWERS_FILE}\n"
-    fresh = updates.project.with_name("fresh") / "project"
+    assert git(whole_updates.project, "status", "--porcelain") == f" M {ANSWERS_FILE}\n"
+    fresh = whole_updates.project.with_name("fresh") / "project"
     write(fresh, own)
-    Template(updates.template).copy(fresh, CURRENT, kind.answers | answers)
+    Template(whole_updates.template).copy(fresh, CURRENT, kind.answers | answers)
     # The fixture changes the address of the template, which is in the documents.
     def same_address(folder: Path) -> dict[str, bytes]:
-        here, there = (str(each).encode() for each in (updates.template, template.folder))
+        here, there = (str(each).encode() for each in (whole_updates.template, template.folder))
         return {name: text.replace(here, there) for name, text in contents(folder).items()}
 
-    assert same_address(updates.project) == same_address(fresh)
+    assert same_address(whole_updates.project) == same_address(fresh)
 
 
 # Troubleshooting in docs/updating.md: Copier's errors, and the remedies.
