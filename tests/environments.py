@@ -50,6 +50,7 @@ NEWEST: Final = (
     "modal",
     "openai",
     # The official encoder, for comparison, and the exporters of log records and metrics.
+    "opentelemetry-exporter-otlp-proto-grpc",
     "opentelemetry-exporter-otlp-proto-http",
     "opentelemetry-instrumentation-genai-openai",
     "opentelemetry-instrumentation-requests",

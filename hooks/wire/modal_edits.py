@@ -10,7 +10,7 @@ import libcst as cst
 from .app_calls import AppCall, all_app_calls, imported_names
 from .dependency_file import inline_dependencies
 from .line_length import is_too_long, joined, limit, one_per_line
-from .modal_functions import ModalFunction, decorator, modal_functions, serves, workers
+from .modal_functions import ModalFunction, decorator, modal_app, modal_functions, serves, workers
 from .modal_image import (
     Requirements,
     add_argument,
@@ -84,9 +84,18 @@ def wire_modal(
                 edits.wired.append(path)
                 _wire_function(functions[index], app, module, requirements, edits)
             index += 1
-    for path in dict.fromkeys(edits.wired):
-        for worker in workers(edits.project, path):
-            _wire_function(worker, None, module, requirements, edits)
+    apps = {
+        modal_app(project, each) for each in modal_functions(project) if each.path in edits.wired
+    }
+    for worker in workers(project):
+        if modal_app(project, worker) in apps - {None}:
+            _wire_function(
+                _function(edits.project, worker.path, worker.node.name.value),
+                None,
+                module,
+                requirements,
+                edits,
+            )
     return edits
 
 
@@ -212,7 +221,7 @@ def _wire_function(
 def _function(project: Project, path: Path, name: str) -> ModalFunction:
     return next(
         each
-        for each in [*modal_functions(project), *workers(project, path)]
+        for each in [*modal_functions(project), *workers(project)]
         if (each.path, each.node.name.value) == (path, name)
     )
 

@@ -13,6 +13,7 @@ from .project import Project
 from .source import Source
 
 _ASGI_APP = m.Name("asgi_app") | m.Attribute(attr=m.Name("asgi_app"))
+_CALLED = m.Attribute(attr=m.Name("function")) | m.Attribute(attr=m.Name("method"))
 _WEB = ("asgi_app", "wsgi_app", "fastapi_endpoint", "web_endpoint", "web_server")
 
 
@@ -39,22 +40,35 @@ def modal_functions(project: Project) -> list[ModalFunction]:
     return found
 
 
-def workers(project: Project, path: Path) -> list[ModalFunction]:
-    """Return each function of the file that other functions or a schedule call, and no request."""
-    source = project.source(path)
+def workers(project: Project) -> list[ModalFunction]:
+    """Return each function and method that other functions or a schedule call, and no request."""
     return [
-        ModalFunction(path, function, frozenset())
+        ModalFunction(source.path, function, frozenset())
+        for source in project.sources_containing(b".function(", b".method(")
         for function in source.nodes(cst.FunctionDef)
-        if any(
-            isinstance(each.decorator, cst.Call)
-            and m.matches(each.decorator.func, m.Attribute(attr=m.Name("function")))
-            for each in function.decorators
-        )
+        if any(m.matches(_callee(each.decorator), _CALLED) for each in function.decorators)
         and not any(
             source.code(_callee(each.decorator)).rpartition(".")[2] in _WEB
             for each in function.decorators
         )
     ]
+
+
+def modal_app(project: Project, function: ModalFunction) -> tuple[Path, str] | None:
+    """Return the file and the name of the `modal.App` that the function belongs to."""
+    source = project.source(function.path)
+    call = decorator(source, function.node)
+    if call is None:
+        return None
+    owner, _, name = source.code(call.func).rpartition(".")[0].rpartition(".")
+    for module, imported, local in imported_names(source):
+        if local == (owner or name):
+            # The name of the App, or the module that has it.
+            modules = [module, f"{module}.{imported}"] if owner else [module]
+            for path in project.modules:
+                if any(is_module(path, each.strip(".")) for each in modules if each.strip(".")):
+                    return path, name if owner else imported
+    return source.path, name
 
 
 def legacy_file(project: Project) -> Path | None:

@@ -51,7 +51,8 @@ class traced:
     def __enter__(self) -> Span:
         self._previous = context.get_current()
         self._span = _tracer.start_span(self._name, self._previous, self._kind, self._attributes)
-        context.attach(trace.set_span_in_context(self._span, self._previous))
+        self._entered = trace.set_span_in_context(self._span, self._previous)
+        context.attach(self._entered)
         return self._span
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
@@ -62,7 +63,7 @@ class traced:
         """Restore the context from before the block and record `error`. The span stays open."""
         # A generator may be closed in another task than the one that entered the block. Detaching
         # would log an error there, because its token belongs to the first task; attaching does not.
-        if trace.get_current_span() is self._span:
+        if context.get_current() is self._entered or trace.get_current_span() is self._span:
             context.attach(self._previous)
         if error is not None:
             record_exception(self._span, error)

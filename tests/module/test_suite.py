@@ -77,6 +77,9 @@ CASES: Final = {
             **_WITH_GRPC,
             **dict.fromkeys(_HTTPX2, "requires httpx2"),
             **dict.fromkeys(_PRICED, "requires genai-prices"),
+            "test_log_records_and_metrics_are_exported_over_grpc": (
+                "requires opentelemetry-exporter-otlp-proto-grpc"
+            ),
             "test_request_that_a_contrib_package_traces_too_has_one_span": (
                 "requires opentelemetry-instrumentation-requests"
             ),

@@ -3,6 +3,7 @@
 import gzip
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Final
 
@@ -151,11 +152,48 @@ def test_enabled_metrics_are_of_requests_and_of_the_process(receiver: Receiver) 
     assert b"token" not in b"".join(receiver.bodies["/v1/metrics"])
 
 
-def test_console_prints_the_spans_that_are_exported(receiver: Receiver) -> None:
-    lines = exported(receiver, OTEL_TRACES_EXPORTER="otlp,console")
+def test_all_signals_are_exported_as_honeycomb_verifies_them(receiver: Receiver) -> None:
+    """Its guidance for agents prints spans, and requires spans, log records and metrics."""
+    variables = {f"OTEL_{signal}_EXPORTER": "otlp" for signal in ("LOGS", "METRICS")}
+    lines = exported(receiver, OTEL_TRACES_EXPORTER="otlp,console", **variables)
 
-    assert receiver.bodies.keys() == {"/v1/traces"}
+    assert receiver.bodies.keys() == {"/v1/traces", "/v1/logs", "/v1/metrics"}
     assert '    "name": "GET /orders/{number}",' in lines
+    assert lines[-1] == "True"
+
+
+def test_log_records_and_metrics_are_exported_over_grpc() -> None:
+    pytest.importorskip("observability._grpc")
+    pytest.importorskip(
+        "opentelemetry.exporter.otlp.proto.grpc",
+        reason="requires opentelemetry-exporter-otlp-proto-grpc",
+    )
+    import grpc
+
+    sent: dict[str, bytes] = {}
+
+    class Services(grpc.GenericRpcHandler):  # type: ignore[misc]
+        def service(self, call: Any) -> Any:
+            def export(request: bytes, context: object) -> bytes:
+                sent[call.method] = request
+                return b""
+
+            return grpc.unary_unary_rpc_method_handler(export)
+
+    server = grpc.server(ThreadPoolExecutor(2), handlers=[Services()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    variables = {f"OTEL_{signal}_EXPORTER": "otlp" for signal in ("LOGS", "METRICS")}
+    variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{port}"
+    variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "grpc"
+    output, _ = run(PROGRAM, variables)
+    server.stop(0)
+
+    assert output.endswith("True")
+    logs, metrics, traces = (sent[name] for name in sorted(sent))
+    assert b"Order 7 is late." in logs
+    assert b"process.cpu.time" in metrics
+    assert b"GET /orders/{number}" in traces
 
 
 def test_missing_exporter_is_one_warning(receiver: Receiver) -> None:

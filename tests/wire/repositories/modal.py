@@ -67,6 +67,15 @@ MODAL: Final = [
           ['jobs = modal.Image.debian_slim().pip_install("numpy", "opentelemetry-sdk>=1.27,<2")',
            f"@app.function(secrets=[{OURS}], image=jobs)", f"@app.function(secrets=[{OURS}], image=image)"],
           image=IMAGE + 'jobs = modal.Image.debian_slim().pip_install("numpy")\n', replaced=3),
+    Repository(
+        "functions that it calls in other files",
+        server(PLAIN, more={
+            "acme/jobs.py": 'import modal\n\nfrom .deploy import app\n\n\n@app.function(\n    image=modal.Image.debian_slim().uv_sync(),\n)\ndef work():\n    return 1\n\n\n@app.cls(\n    image=modal.Image.debian_slim().uv_sync(),\n)\nclass Worker:\n    @modal.method()\n    def first(self):\n        return 1\n\n    @modal.method()\n    def second(self):\n        return 2\n',
+            "acme/other.py": 'import modal\n\nunrelated = modal.App("y")\n\n\n@unrelated.function(\n    image=modal.Image.debian_slim().uv_sync(),\n)\ndef work():\n    return 1\n',
+            "acme/deploy.py": 'import modal\n\napp = modal.App("x")\n\n\n@app.function(\n    image=modal.Image.debian_slim().uv_sync(),\n)\n@modal.asgi_app()\ndef serve():\n    from .main import app as api\n\n    return api\n'}),
+        {"acme/main.py": ["", IMPORT, CALL], "pyproject.toml": [SDK], "acme/deploy.py": [f"    secrets=[{OURS}],"], "acme/jobs.py": [f"    secrets=[{OURS}],"] * 2},
+        served="acme.main:app",
+    ),
     modal("stub", "@stub.function(image=image)", [], head="import modal\n\nstub = modal.Stub('x')\n", packages=[],
           printed=("uses modal.Stub, from before Modal 1.0", "secrets=[modal.Secret")),
     Repository(
