@@ -33,7 +33,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import SpanKind
 
 from order_intake.observability import TokenUsage, llm_call, span_attributes, traced
-from order_intake.observability.integrations.modal import InvocationProcessor
+from order_intake.observability.integrations.modal import invocation_attributes
 from order_intake.observability._setup import create_resource
 from order_intake.observability._settings import Settings
 from order_intake.observability.testing import capture_spans
@@ -69,8 +69,11 @@ def test_events(tmp_path, monkeypatch):
     with capture_spans() as spans:
         send_requests(tmp_path)
         monkeypatch.setitem(sys.modules, "modal", RUNTIME)
-        span = trace.get_tracer(__name__).start_span("WS /chat", kind=SpanKind.SERVER)
-        InvocationProcessor().on_start(span)
+        monkeypatch.setenv("MODAL_IS_REMOTE", "1")
+        attributes = invocation_attributes("http")
+        span = trace.get_tracer(__name__).start_span(
+            "WS /chat", kind=SpanKind.SERVER, attributes=attributes
+        )
         span.end()
         run_agent()
     for name, value in MODAL.items():

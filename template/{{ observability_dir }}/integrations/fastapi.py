@@ -16,10 +16,10 @@ from opentelemetry.trace import Span
 from .._settings import excluded_urls, is_disabled, trusts_incoming
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
 from ..spans import EXPECTED, REQUEST, is_expected, is_recorded, record_exception, traced
+from .modal import invocation_attributes
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
-    from starlette.background import BackgroundTask
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
@@ -138,6 +138,8 @@ class _Observed:
             elif span.is_recording():
                 if scope["type"] == "websocket":
                     span.set_attribute("network.protocol.name", "websocket")
+                if "modal" in sys.modules:
+                    span.set_attributes(invocation_attributes("http"))
                 request = scope[_REQUEST] = _Request(span)
                 context.attach(context.set_value(REQUEST, request))
                 receive, release_trace = partial(request.receive, receive), hold_trace(span)
@@ -165,7 +167,10 @@ class _Request:
         message = await receive()
         # Servers report a disconnect after the response too.
         if message["type"].endswith(".disconnect") and self.span.is_recording():
-            self._disconnect(message.get("code"))
+            code = message.get("code")
+            self.disconnected = {"request.client_disconnected": code not in (1000, 1001)}
+            if code:
+                self.disconnected["websocket.close_code"] = code
         return message
 
     async def send(self, send: Send, message: Message) -> None:
@@ -174,7 +179,7 @@ class _Request:
         try:
             await send(message)
         except OSError as error:
-            self._disconnect()
+            self.disconnected = {"request.client_disconnected": True}
             vars(error)[EXPECTED] = True
             raise
 
@@ -193,11 +198,6 @@ class _Request:
             record_exception(late, error)
             late.end()
 
-    def _disconnect(self, code: int | None = None) -> None:
-        self.disconnected = {"request.client_disconnected": code not in (1000, 1001)}
-        if code:
-            self.disconnected["websocket.close_code"] = code
-
 
 def _trace_background_tasks() -> None:
     from starlette.background import BackgroundTask
@@ -207,7 +207,7 @@ def _trace_background_tasks() -> None:
         return
     run = BackgroundTask.__call__
 
-    async def run_traced(task: BackgroundTask) -> None:
+    async def run_traced(task: Any) -> None:
         with traced(f"BackgroundTask {getattr(task.func, '__name__', type(task.func).__name__)}"):
             await run(task)
 

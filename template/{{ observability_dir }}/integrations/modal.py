@@ -10,13 +10,12 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import Span, SpanProcessor
 from opentelemetry.trace import SpanKind
 
 from ..spans import extract, traced
 
 logger = logging.getLogger(__name__)
+_has_served = False
 
 
 def is_container(environment: Mapping[str, str] = os.environ) -> bool:
@@ -87,24 +86,23 @@ def traced_call(
     setup_observability()
     # Called with `.local()`, it is a step of its caller.
     is_local = trace_context is None and trace.get_current_span().get_span_context().is_valid
+    attributes = {} if is_local else invocation_attributes(trigger)
     kind = SpanKind.INTERNAL if is_local else SpanKind.SERVER
-    with extract(trace_context), traced(name, {"faas.trigger": trigger}, kind=kind):
+    with extract(trace_context), traced(name, attributes, kind=kind):
         yield
 
 
-class InvocationProcessor(SpanProcessor):
-    """Set Modal's IDs of a request or call on its SERVER span; Modal's logs contain the same IDs."""
-
-    _has_served = False
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        if span.kind is SpanKind.SERVER:
-            modal: Any = sys.modules["modal"]  # loaded by Modal's runtime
-            attributes = {
-                "faas.trigger": (span.attributes or {}).get("faas.trigger", "http"),
-                "faas.invocation_id": modal.current_input_id(),
-                "modal.function_call_id": modal.current_function_call_id(),
-                "faas.coldstart": not self._has_served,
-            }
-            self._has_served = True
-            span.set_attributes({name: value for name, value in attributes.items() if value})
+def invocation_attributes(trigger: str) -> dict[str, Any]:
+    """Return the attributes of a SERVER span in a container. Modal's logs contain the same IDs."""
+    global _has_served
+    modal: Any = sys.modules.get("modal")  # loaded by Modal's runtime
+    if modal is None or not is_container():
+        return {}
+    attributes = {
+        "faas.trigger": trigger,
+        "faas.invocation_id": modal.current_input_id(),
+        "modal.function_call_id": modal.current_function_call_id(),
+        "faas.coldstart": not _has_served,
+    }
+    _has_served = True
+    return {name: value for name, value in attributes.items() if value}

@@ -3,15 +3,17 @@
 import os
 import signal
 from collections.abc import Iterator
-from typing import Any, cast
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from observability import instrument_app
 from observability._settings import Settings
 from observability._setup import create_resource
-from observability.integrations.modal import InvocationProcessor, enter_container
+from observability.integrations.modal import enter_container, traced_call
 from opentelemetry import trace
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.trace import SpanKind
+
+from .conftest import FinishedSpans
 
 
 class Function:
@@ -112,27 +114,36 @@ def test_sigterm_shuts_the_container_down_like_sigint() -> None:
 
 
 def test_server_spans_have_modal_ids_and_the_first_is_a_cold_start(
-    monkeypatch: pytest.MonkeyPatch,
+    spans: FinishedSpans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     modal = pytest.importorskip("modal", reason="requires modal")
     monkeypatch.setattr(modal, "current_input_id", lambda: "in-1")
     monkeypatch.setattr(modal, "current_function_call_id", lambda: "fc-1")
-    provider = TracerProvider(shutdown_on_exit=False)
-    provider.add_span_processor(InvocationProcessor())
-    tracer = provider.get_tracer("test")
+    monkeypatch.setenv("MODAL_IS_REMOTE", "1")
+    app = FastAPI()
+    instrument_app(app)
 
-    first, second, inner = (
-        tracer.start_span("span", kind=kind)
-        for kind in (SpanKind.SERVER, SpanKind.SERVER, SpanKind.INTERNAL)
-    )
+    @app.get("/")
+    def index() -> None:
+        with traced_call("app.local"):
+            pass
 
-    ids = {
-        "faas.trigger": "http",
-        "faas.invocation_id": "in-1",
-        "modal.function_call_id": "fc-1",
-    }
-    assert [dict(cast(Any, span).attributes) for span in (first, second, inner)] == [
-        {**ids, "faas.coldstart": True},
-        ids,
-        {},
+    client = TestClient(app)
+    with traced_call("app.first", trigger="timer"):
+        pass
+    for _ in range(2):
+        client.get("/")
+
+    ids = {"faas.invocation_id": "in-1", "modal.function_call_id": "fc-1"}
+    found = [
+        {
+            name: value
+            for name, value in (span.attributes or {}).items()
+            if not name.startswith("http")
+        }
+        for span in spans()
+    ]
+    assert found == [
+        {"faas.trigger": "timer", **ids, "faas.coldstart": True},
+        *[{"faas.trigger": "http", **ids}, {}] * 2,
     ]
