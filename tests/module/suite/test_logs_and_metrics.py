@@ -172,7 +172,7 @@ def test_log_records_and_metrics_are_exported_over_grpc() -> None:
 
     sent: dict[str, bytes] = {}
 
-    class Services(grpc.GenericRpcHandler):  # type: ignore[misc]
+    class Services(grpc.GenericRpcHandler):
         def service(self, call: Any) -> Any:
             def export(request: bytes, context: object) -> bytes:
                 sent[call.method] = request
