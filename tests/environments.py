@@ -13,6 +13,7 @@ from uv import find_uv_bin
 OLDEST: Final = (
     "aiohttp==3.8.*",
     "fastapi==0.92.*",
+    "grpcio",
     "httpx<0.28",
     "hypothesis",
     "opentelemetry-exporter-otlp-proto-http==1.27.*",
@@ -24,6 +25,7 @@ OLDEST: Final = (
     # This version of the instrumentation imports pkg_resources.
     "setuptools<81",
     "sqlalchemy==1.4.*",
+    "trustme",
 )
 # FastAPI from before it traced itself, with an LLM SDK whose instrumentation starts before FastAPI's.
 OLDER: Final = (
@@ -44,6 +46,7 @@ NEWEST: Final = (
     "celery",
     "fastapi",
     "genai-prices",
+    "grpcio",
     "httpx",
     "httpx2",
     "hypothesis",
@@ -60,6 +63,7 @@ NEWEST: Final = (
     "pyyaml",
     "requests",
     "sqlalchemy",
+    "trustme",
 )
 
 # Every LLM SDK and framework, and the instrumentation of each, as `wire` adds it.

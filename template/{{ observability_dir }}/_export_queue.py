@@ -6,29 +6,28 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from math import inf
-from threading import Condition, Event, Thread
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from threading import Condition, RLock, Thread
+from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ._otlp import decode_partial_success, encode_request, encode_scope, encode_span
+from ._settings import Settings
 
 logger = logging.getLogger(__name__)
 
 MAX_QUEUED_BYTES: Final = 16_000_000
 # Below gRPC's limit of 4 MiB. Large, so that a backlog drains to a receiver that responds slowly.
-_MAX_BATCH_BYTES: Final = 3_500_000
+_MAX_BATCH_BYTES: Final = 2_000_000
 _MAX_BACKOFF_SECONDS: Final = 30.0
 _MAX_TIMEOUT_SECONDS: Final = 30.0
 SHUTDOWN_SECONDS: Final = 4.7
-# Failures of one span, with others accepted in between, before it is dropped.
-_MAX_FAILURES: Final = 8
-# A receiver that rejects everything is not sent each span by itself.
-_MAX_REJECTIONS: Final = 20
+_MAX_FAILURES: Final = 8  # of one span, each after another request was accepted
+_MAX_REJECTIONS: Final = 20  # in a row: if all spans are rejected, not each is sent by itself
+_FULL: Final = "the export queue is full. Set HONEYCOMB_SAMPLE_RATE to export fewer spans."
 INVALID_KEY: Final = "API key rejected ({}). Set HONEYCOMB_API_KEY to an ingest key of this team."
 
 
@@ -44,19 +43,11 @@ class ExportError:
     rejected: int = 0  # spans of a request that was accepted otherwise
 
 
-class Transport(Protocol):
-    def send(self, request: bytes, timeout: float) -> ExportError | None:
-        """Return None on success. Takes at most `timeout` seconds."""
-
-    def close(self) -> None: ...
-
-
 @dataclass(slots=True)
 class _Batch:
-    spans: list[tuple[bytes, bytes]]
-    size: int = 0
-    failures: int = 0  # with other requests accepted in between
-    accepted: float = inf  # number of those when it last failed
+    spans: list[tuple[bytes, bytes]] = field(default_factory=list)  # each after its scope
+    size: int = 0  # bytes
+    failures: int = 0
 
 
 class ExportQueue(SpanExporter):
@@ -64,264 +55,203 @@ class ExportQueue(SpanExporter):
 
     When the queue is full, the oldest spans are dropped. Logs one warning when export starts
     failing, and one with the number of dropped spans when it recovers or stops.
+
+    `connect` returns a transport: its `send(request, timeout)` returns None on success, or an
+    ExportError, within `timeout` seconds.
     """
 
-    def __init__(
-        self,
-        connect: Callable[[], Transport],
-        resource: bytes,
-        *,
-        delay: float,
-        batch: int,
-        timeout: float,
-    ) -> None:
-        """Send a batch once it has `batch` spans, or `delay` seconds after its first.
-
-        `timeout` limits a request, in seconds; it grows if the receiver responds later.
-        """
+    def __init__(self, connect: Callable[[], Any], resource: bytes, settings: Settings) -> None:
         self._connect = connect
         self._resource = resource
-        self._delay = delay
-        self._batch = batch
-        self._timeout = timeout
+        self._settings = settings
+        self._timeout = settings.timeout  # grows if the receiver responds later
         self._scopes: dict[int, tuple[InstrumentationScope | None, bytes]] = {}
         self.reset()
 
     def reset(self) -> None:
         """Start with an empty queue. After a fork, the parent process exports what was queued."""
-        self._changed = Condition()
-        self._spans: deque[tuple[bytes, bytes]] = deque()
+        self._lock = RLock()
+        self._changed = Condition(self._lock)
+        self._new: deque[_Batch] = deque()  # spans are added to the last one
         self._failed: deque[_Batch] = deque()
-        self._sending: _Batch | None = None
-        self._bytes = self._dropped = self._accepted = self._failures = self._rejections = 0
-        self._flushing = self._flushes = 0
-        self._is_busy = self._is_retry = self._timed_out = False
+        self._sending: _Batch | None = None  # until its outcome is logged
+        self._bytes = self._dropped = self._failures = self._retries = self._rejections = 0
+        self._is_urgent = self._is_retry = self._timed_out = False
         self._is_failing = self._is_shut_down = False
-        self._backoff = 1.0
-        self._transport: Transport | None = None
-        self._connected = Event()
+        self._pause = 0.0
+        self._transport: Any = None
         self._thread: Thread | None = None
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Queue `spans` and return at once."""
-        encoded = [(self._scope(span.instrumentation_scope), encode_span(span)) for span in spans]
-        with self._changed:
-            if self._is_shut_down:
-                return SpanExportResult.FAILURE
-            self._spans += encoded
-            self._bytes += sum(len(span) for _, span in encoded)
-            while self._bytes > MAX_QUEUED_BYTES:
-                oldest = self._failed.popleft() if self._failed else self._pop(1)
-                self._bytes -= oldest.size
-                self._dropped += len(oldest.spans)
-            if self._thread is None:
-                # Assigned before it starts, so that a fork waits for it.
-                self._thread = Thread(target=self._run, name="span-export", daemon=True)
-                try:
-                    self._thread.start()
-                except RuntimeError:  # out of threads: the next span tries again
-                    self._thread = None
-            if len(self._spans) == 1 or len(self._spans) == self._batch:
-                self._changed.notify_all()
+        for span in spans:
+            scope = span.instrumentation_scope
+            # Found by identity: hashing a scope costs more than encoding it.
+            if (known := self._scopes.get(id(scope))) is None:
+                known = self._scopes[id(scope)] = (scope, encode_scope(scope))
+            encoded = encode_span(span)
+            with self._lock:
+                if self._is_shut_down:
+                    return SpanExportResult.FAILURE
+                if not self._new or self._new[-1].size >= _MAX_BATCH_BYTES:
+                    self._new.append(_Batch())
+                batch = self._new[-1]
+                batch.spans.append((known[1], encoded))
+                batch.size += len(encoded)
+                self._bytes += len(encoded)
+                while self._bytes > MAX_QUEUED_BYTES:
+                    oldest = (self._failed or self._new).popleft()
+                    self._bytes -= oldest.size
+                    self._dropped += len(oldest.spans)
+                if self._thread is None:
+                    # Assigned before it starts, so that a fork waits for it.
+                    self._thread = Thread(target=self._run, name="span-export", daemon=True)
+                    try:
+                        self._thread.start()
+                    except RuntimeError:  # out of threads: the next span tries again
+                        self._thread = None
+                if len(batch.spans) in (1, self._settings.batch):
+                    self._changed.notify_all()
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Return true if the queue was emptied, false on a timeout or a failed request."""
-        with self._changed:
-            failures = self._failures
-            self._flushing += 1
-            self._flushes += 1
+        with self._lock:
+            failures, self._is_urgent = self._failures, not self._is_empty()
             self._changed.notify_all()
-            try:
-                self._changed.wait_for(
-                    lambda: self._is_empty() or self._failures > failures, timeout_millis / 1_000
-                )
-                has_failed = self._failures > failures
-                self._timed_out = not has_failed and not self._is_empty()
-            finally:
-                self._flushing -= 1
-        if self._timed_out and timeout_millis >= 1_000:
-            # A single export may last longer than a flush waits for it.
-            self._warn_once(f"no response within {timeout_millis / 1_000:g} s.")
-        return not has_failed and not self._timed_out
+            self._timed_out = not self._changed.wait_for(
+                lambda: self._is_empty() or self._failures > failures, timeout_millis / 1_000
+            )
+            return not self._timed_out and self._failures == failures
 
     def drain(self, timeout: float) -> None:
         """Flush and retry for `timeout` seconds, then drop the rest and log the number of spans."""
         end = time.monotonic() + timeout
         while (left := end - time.monotonic()) > 0 and not self.force_flush(int(left * 1_000)):
             time.sleep(min(0.2, left))
-        with self._changed:
-            rest = [*self._failed, *filter(None, [self._sending])]
-            dropped = self._dropped + len(self._spans) + sum(len(batch.spans) for batch in rest)
-            self._spans.clear()
+        with self._lock:
+            rest = [*self._new, *self._failed, *filter(None, [self._sending])]
+            dropped = self._dropped + sum(len(batch.spans) for batch in rest)
+            self._new.clear()
             self._failed.clear()
-            self._sending = None
-            self._bytes = self._dropped = 0
+            self._sending, self._bytes, self._dropped = None, 0, 0
         if dropped:
-            self._warn_once("no response before the shutdown.")
-            self._log("Trace export stopped; %d spans were dropped.", dropped)
+            self._log(self._failing("no response before the shutdown."))
+            self._log(f"Trace export stopped; {dropped} spans were dropped.")
 
     def shutdown(self) -> None:
         """Drain, unless a flush has just waited in vain, and stop."""
         self.drain(0.0 if self._timed_out else SHUTDOWN_SECONDS)
-        with self._changed:
-            self._is_shut_down = True
+        with self._lock:
+            self._is_shut_down = self._is_urgent = True
             self._changed.notify_all()
 
     def wait_for_imports(self) -> None:
         """Wait before a fork: a module that is half imported then remains so in the child."""
         if self._thread is not None:
-            self._connected.wait(5.0)
+            with suppress(Exception):
+                self._connect()
 
     def _is_empty(self) -> bool:
-        return not (self._spans or self._failed or self._is_busy)
-
-    def _scope(self, scope: InstrumentationScope | None) -> bytes:
-        # Keyed by identity: hashing a scope costs more than encoding it.
-        known = self._scopes.get(id(scope))
-        if known is None:
-            known = self._scopes[id(scope)] = (scope, encode_scope(scope))
-        return known[1]
+        return not (self._new or self._failed or self._sending)
 
     def _run(self) -> None:
         try:
-            with suppress(Exception):  # tried again with each request
-                self._transport = self._connect()
-            self._connected.set()
-            while batch := self._next_batch():
+            while not self._is_shut_down:
+                if (batch := self._next_batch()) is None:
+                    continue
                 error = self._send(batch)
-                with self._changed:
-                    is_logged = self._settle(batch, error)
-                if is_logged:
-                    self._report(error)
-                with self._changed:
-                    self._is_busy = False
+                with self._lock:
+                    line = self._settle(batch, error)
+                self._log(line)  # without the lock: the application handles log records
+                with self._lock:
+                    self._sending = None
+                    self._is_urgent = self._is_urgent and not self._is_empty()
                     self._changed.notify_all()
-                if error and error.retryable:
-                    self._pause(error.retry_after or self._backoff * random.uniform(0.5, 1.5))
-                    self._backoff = min(self._backoff * 2, _MAX_BACKOFF_SECONDS)
-            with suppress(Exception):
-                if self._transport:
-                    self._transport.close()
         finally:
             # Whatever ended it, the next span starts another thread.
-            with self._changed:
-                self._thread, self._is_busy = None, False
-                if self._sending:
-                    self._requeue(self._sending)
+            with self._lock:
+                self._failed.extend(filter(None, [self._sending]))
+                self._sending = self._thread = None
 
     def _next_batch(self) -> _Batch | None:
-        """Wait for the next batch; None means that the queue is shut down.
+        """Wait for the next batch; None means that the queue was emptied or is shut down.
 
         Failed batches alternate with new ones, so that neither wait for the others to succeed.
         """
-        with self._changed:
+        with self._lock:
+            self._changed.wait_for(lambda: self._is_urgent, self._pause)
             self._changed.wait_for(lambda: not self._is_empty() or self._is_shut_down)
             self._changed.wait_for(
                 lambda: (
-                    len(self._spans) >= self._batch
+                    self._is_urgent
+                    or not self._new
                     or self._failed
-                    or self._flushing
-                    or self._is_shut_down
+                    or len(self._new[0].spans) >= self._settings.batch
                 ),
-                self._delay,
+                self._settings.delay_ms / 1_000,
             )
-            self._is_retry = bool(self._failed) and not (self._is_retry and self._spans)
-            batch = self._failed.popleft() if self._is_retry else self._pop(len(self._spans))
-            self._bytes -= batch.size
-            self._is_busy = bool(batch.spans)
-            self._sending = batch if batch.spans else None
+            self._pause = 0.0
+            self._is_retry = bool(self._failed) and not (self._is_retry and self._new)
+            queue = self._failed if self._is_retry else self._new
+            self._sending = queue.popleft() if queue else None
             return self._sending
-
-    def _pop(self, most: int) -> _Batch:
-        batch = _Batch([])
-        while len(batch.spans) < most and batch.size < _MAX_BATCH_BYTES:
-            batch.spans.append(self._spans.popleft())
-            batch.size += len(batch.spans[-1][1])
-        return batch
 
     def _send(self, batch: _Batch) -> ExportError | None:
         try:
             self._transport = self._transport or self._connect()
             request = encode_request(self._resource, batch.spans)
-            return self._transport.send(request, self._timeout)
+            error: ExportError | None = self._transport.send(request, self._timeout)
+            return error
         except Exception as error:  # noqa: BLE001 - the worker thread must continue
-            return ExportError(reason=f"{one_line(error)}.", retryable=True)
+            return ExportError(reason=f"{repr(error)[:100]}.", retryable=True)
 
-    def _settle(self, batch: _Batch, error: ExportError | None) -> bool:
-        """Count `batch` as accepted, or retry, split or drop it. Return false if nothing is logged."""
+    def _settle(self, batch: _Batch, error: ExportError | None) -> str:
+        """Count `batch` as accepted, or retry, split or drop it. Return a line to log, if any."""
         if self._sending is not batch:
-            return False  # a shutdown has counted it as dropped
-        self._sending = None
+            return ""  # a shutdown has counted it as dropped
+        self._sending, spans, middle = _Batch(), batch.spans, len(batch.spans) // 2
+        is_kept, dropped = False, len(spans)
         if error is None or error.rejected:
-            self._accepted += 1
-            self._rejections = max(0, self._rejections - 1)
-            self._backoff, self._timed_out = 1.0, False
-            if error:
-                self._failures += 1
-                self._dropped += min(error.rejected, len(batch.spans))
-            return True
-        if error.timed_out:
-            self._timeout = max(self._timeout, min(2 * self._timeout, _MAX_TIMEOUT_SECONDS))
-        batch.failures += self._accepted > batch.accepted
-        batch.accepted = self._accepted
-        self._rejections += error.splittable
-        is_retried = error.retryable and batch.failures < _MAX_FAILURES
-        if len(batch.spans) > 1 and (
-            error.retryable or error.splittable and self._rejections <= _MAX_REJECTIONS
-        ):
-            # One of the spans may be the cause.
-            is_retried, middle = True, len(batch.spans) // 2
-            half = _Batch(batch.spans[middle:], 0, batch.failures, batch.accepted)
-            half.size = sum(len(span) for _, span in half.spans)
-            del batch.spans[middle:]
-            batch.size -= half.size
-            self._requeue(half)
-        if is_retried:
-            self._requeue(batch)
-        else:
-            self._dropped += len(batch.spans)
-        has_failed = error.retryable or not is_retried
-        self._failures += has_failed
-        return has_failed
+            dropped = min(error.rejected, dropped) if error else 0
+            self._retries = self._rejections = 0
+            self._timed_out = False
+        elif error.retryable:
+            if error.timed_out:
+                self._timeout = max(self._timeout, min(2 * self._timeout, _MAX_TIMEOUT_SECONDS))
+            pause = error.retry_after or 2 ** min(self._retries, 5) * random.uniform(0.5, 1.5)
+            self._pause = min(pause, _MAX_BACKOFF_SECONDS)
+            batch.failures += self._retries == 0
+            self._retries += 1
+            is_kept = middle > 0 or batch.failures < _MAX_FAILURES
+        elif error.splittable:
+            self._rejections += 1
+            is_kept = middle > 0 and self._rejections <= _MAX_REJECTIONS
+        if not is_kept:
+            self._bytes -= batch.size
+            self._dropped += dropped
+        elif error:
+            # One of the spans may be the cause. After a rejection, its halves are sent next.
+            add = self._failed.append if error.retryable else self._failed.appendleft
+            for half in filter(None, (spans[:middle], spans[middle:])):
+                add(_Batch(half, sum(len(span) for _, span in half), batch.failures))
+        if error and (error.retryable or not is_kept):
+            self._failures += 1
+            self._is_urgent = False
+            return self._failing(error.reason)
+        if self._is_failing and not self._failed and self._bytes <= MAX_QUEUED_BYTES // 2:
+            dropped, self._dropped, self._is_failing = self._dropped, 0, False
+            return f"Trace export recovered; {dropped} spans were dropped."
+        return self._failing(_FULL) if self._dropped else ""
 
-    def _requeue(self, batch: _Batch) -> None:
-        self._failed.append(batch)
-        self._bytes += batch.size
+    def _failing(self, reason: str) -> str:
+        is_first, self._is_failing = not self._is_failing, True
+        return f"Trace export is failing: {reason}" if is_first else ""
 
-    def _pause(self, seconds: float) -> None:
-        """Wait, unless another flush or a shutdown begins."""
-        with self._changed:
-            flushes, seconds = self._flushes, min(seconds, _MAX_BACKOFF_SECONDS)
-            self._changed.wait_for(lambda: self._flushes > flushes or self._is_shut_down, seconds)
-
-    def _report(self, error: ExportError | None) -> None:
-        if error is not None:
-            self._warn_once(error.reason)
-            return
-        with self._changed:
-            dropped = self._dropped
-            # While the queue is nearly full, more may be dropped.
-            is_over = not self._failed and self._bytes <= MAX_QUEUED_BYTES // 2
-            if self._is_failing and is_over:
-                self._dropped = 0
-        if self._is_failing and is_over:
-            self._is_failing = False
-            self._log("Trace export recovered; %d spans were dropped.", dropped)
-        elif dropped:
-            self._warn_once(
-                "the export queue is full; the oldest spans are being dropped. Set"
-                " HONEYCOMB_SAMPLE_RATE to export fewer."
-            )
-
-    def _warn_once(self, reason: str) -> None:
-        if not self._is_failing:
-            self._is_failing = True
-            self._log("Trace export is failing: %s", reason)
-
-    def _log(self, message: str, *arguments: object) -> None:
+    def _log(self, line: str) -> None:
         with suppress(Exception):  # a logging filter of the application may raise
-            logger.warning(message, *arguments)
+            if line:
+                logger.warning(line)
 
 
 def partial_success(response: bytes, where: str) -> ExportError | None:
@@ -329,16 +259,5 @@ def partial_success(response: bytes, where: str) -> ExportError | None:
     rejected, message = decode_partial_success(response)
     if not 0 < rejected < 2**63:
         return None
-    reason = f"{where} rejected {rejected} spans: {_printable(message)}"
+    reason = f"{where} rejected {rejected} spans: {message[:100]!r}"
     return ExportError(reason=reason, rejected=rejected)
-
-
-def one_line(error: Exception) -> str:
-    """Return the class of `error` and the first line of its message."""
-    text = _printable(str(error))
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def _printable(text: str) -> str:
-    lines = text.splitlines()
-    return "".join(filter(str.isprintable, lines[0]))[:100] if lines else ""

@@ -13,7 +13,7 @@ from threading import Timer
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from ._export_queue import INVALID_KEY, ExportError, one_line, partial_success
+from ._export_queue import INVALID_KEY, ExportError, partial_success
 from ._settings import Settings
 
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
@@ -69,7 +69,7 @@ class HTTPTransport:
                 timed_out = time.monotonic() >= deadline or isinstance(error, TimeoutError)
                 if is_reused and isinstance(error, OSError) and not timed_out:
                     continue  # the server has closed an idle keep-alive connection
-                cause = f"no response in {timeout:g} s" if timed_out else one_line(error)
+                cause = f"no response in {timeout:g} s" if timed_out else repr(error)[:100]
                 if timed_out and self._is_sent:
                     reason = f"{self._where} is slow ({cause}); spans may be exported twice."
                     return ExportError(reason=reason, retryable=True, timed_out=True)

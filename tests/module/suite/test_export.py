@@ -1,31 +1,47 @@
 """The export queue with the real HTTP transport, and receivers that fail in every way."""
 
 import logging
+import os
 import re
+import ssl
+import tempfile
 import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Self
 
 import pytest
 
 pytest.importorskip("opentelemetry.proto", reason="requires opentelemetry-proto")
 
+import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from observability import _export_queue
 from observability._export_queue import ExportQueue
+from observability._grpc import GRPCTransport
 from observability._http import HTTPTransport
 from observability._settings import Settings
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from .receivers import Action, ScriptedReceiver
+from .receivers import Action, GRPCReceiver, ScriptedReceiver
+
+# A certificate for 127.0.0.1, and the file of the authority that has issued it.
+_authority = trustme.CA()
+_folder = tempfile.TemporaryDirectory()
+AUTHORITY = Path(_folder.name) / "authority.pem"
+_authority.cert_pem.write_to_path(str(AUTHORITY))
+TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+_authority.issue_cert("127.0.0.1").configure_cert(TLS)
 
 DROPPED = re.compile(r"^Trace export (?:recovered|stopped); (\d+) spans were dropped\.$")
 PATIENCE = 120.0
+# Spans are sent by a flush only.
+WAITING = {"OTEL_BSP_SCHEDULE_DELAY": "60000", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1000000"}
 
 
 @pytest.fixture(autouse=True)
@@ -55,14 +71,26 @@ class Log(logging.Handler):
         return sum(int(match[1]) for match in matches)
 
 
+def read_settings(endpoint: str, **options: str) -> Settings:
+    """Return the settings of a queue with small batches."""
+    defaults = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_TIMEOUT": "0.3",
+        "OTEL_BSP_SCHEDULE_DELAY": "1",
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "4",
+    }
+    return Settings(variables=defaults | options)
+
+
 @contextmanager
-def exporting(receiver: ScriptedReceiver, **options: Any) -> Iterator[ExportQueue]:
+def exporting(receiver: ScriptedReceiver, **options: str) -> Iterator[ExportQueue]:
     """An export queue that sends to `receiver`; it is not shut down."""
-    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint}
-    variables["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
-    to = Settings(variables=variables)
-    arguments = {"delay": 0.001, "batch": 4, "timeout": 0.3} | options
-    yield ExportQueue(lambda: HTTPTransport(to), b"", **arguments)
+    if isinstance(receiver, GRPCReceiver):
+        options["OTEL_EXPORTER_OTLP_PROTOCOL"] = "grpc"
+    to = read_settings(receiver.endpoint, **options)
+    transport: Any = GRPCTransport if to.protocol == "grpc" else HTTPTransport
+    yield ExportQueue(lambda: transport(to), b"", to)
 
 
 def create(queue: ExportQueue, *names: str, **attributes: Any) -> None:
@@ -104,26 +132,82 @@ STATUSES = st.sampled_from(
 ACTIONS = st.one_of(
     st.builds(Action, STATUSES, HEADERS, st.binary(max_size=20)),
     st.builds(Action, rejected=st.integers(1, 6)),
-    st.builds(Action, ending=st.sampled_from(["reset", "HTTP/1.1 20", "\x00\r\n\r\n"])),
-    st.builds(Action, ending=st.just("reset"), accepts=st.just(True)),
+    st.builds(Action, ending=st.sampled_from(["close", "reset", "HTTP/1.1 20", "\x00\r\n\r\n"])),
+    st.builds(Action, ending=st.sampled_from(["close", "reset"]), accepts=st.just(True)),
+    st.builds(Action, ending=st.just("idle")),
     st.builds(Action, ending=st.just("silence"), accepts=st.booleans()),
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+GRPC_CODES = st.sampled_from(
+    ["ABORTED", "INTERNAL", "INVALID_ARGUMENT", "PERMISSION_DENIED", "UNAVAILABLE", "UNIMPLEMENTED"]
+)
+GRPC_ACTIONS = st.one_of(
+    st.builds(Action, code=GRPC_CODES),
+    st.builds(Action, code=st.just("RESOURCE_EXHAUSTED")),
+    st.builds(
+        Action,
+        code=st.sampled_from(["RESOURCE_EXHAUSTED", "UNAVAILABLE"]),
+        retry_after=st.sampled_from([0.0, 0.001, 1.0, 1e9]),
+    ),
+    st.builds(Action, rejected=st.integers(1, 6)),
+    # DEADLINE_EXCEEDED.
+    st.builds(Action, ending=st.just("silence"), accepts=st.booleans()),
+    st.builds(Action, code=st.just("UNAVAILABLE"), accepts=st.just(True)),
+)
+ENDS = st.tuples(
+    st.sampled_from(["close", "reset"]),
+    st.sampled_from(["before TLS", "after TLS", "in the request"]),
+)
+
+
+def example_counts(plain: int) -> Any:
+    """More examples in depth."""
+    most = 10 * plain if "TEST_IN_DEPTH" in os.environ else plain
+    return settings(max_examples=most, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+@example_counts(40)
 @given(st.lists(ACTIONS, max_size=12), st.integers(1, 12))
 def test_every_span_is_received_or_logged_as_dropped(script: list[Action], count: int) -> None:
+    check_that_every_span_is_accounted_for(ScriptedReceiver(deque(script)), count)
+
+
+@example_counts(15)
+@given(st.lists(ACTIONS, max_size=6), st.lists(ENDS, max_size=6), st.integers(1, 12))
+def test_every_span_is_received_or_logged_as_dropped_over_tls(
+    script: list[Action], connections: list[tuple[str, str]], count: int
+) -> None:
+    receiver = ScriptedReceiver(deque(script), tls=TLS, connections=deque(connections))
+    check_that_every_span_is_accounted_for(
+        receiver, count, OTEL_EXPORTER_OTLP_CERTIFICATE=str(AUTHORITY)
+    )
+
+
+@example_counts(15)
+@given(st.lists(GRPC_ACTIONS, max_size=12), st.integers(1, 12))
+def test_every_span_is_received_or_logged_as_dropped_over_grpc(
+    script: list[Action], count: int
+) -> None:
+    check_that_every_span_is_accounted_for(GRPCReceiver(deque(script)), count)
+
+
+def check_that_every_span_is_accounted_for(
+    receiver: ScriptedReceiver, count: int, **options: str
+) -> None:
     faulty = [f"faulty {number}" for number in range(count)]
     healthy = [f"healthy {number}" for number in range(6)]
-    with Log() as log, ScriptedReceiver(deque(script)) as receiver, exporting(receiver) as queue:
+    with Log() as log, receiver, exporting(receiver, **options) as queue:
         for name in faulty:
             create(queue, name)
         deadline = time.monotonic() + PATIENCE
-        while receiver.script:
+        while receiver.script or receiver.connections:
             # Another span, in case that all have been accepted or dropped.
             faulty.append(f"faulty {len(faulty)}")
             create(queue, faulty[-1])
             queue.force_flush(1_000)
+            if receiver.connections and not receiver.script:
+                receiver.script.append(Action(ending="idle"))  # the next one needs a connection
             assert time.monotonic() < deadline
         flush(queue)
         before = Counter(receiver.names)
@@ -189,7 +273,7 @@ def test_partial_success_is_logged_with_its_reason_and_count() -> None:
         queue.shutdown()
 
     failing, recovered = log.lines
-    assert failing.endswith("rejected 2 spans: too many")
+    assert failing.endswith("rejected 2 spans: 'too many\\nattributes'")
     assert recovered == "Trace export recovered; 2 spans were dropped."
     assert receiver.names == Counter(["one", "two", "five"])
 
@@ -221,11 +305,8 @@ def test_transport_that_raises_ends_no_thread() -> None:
             if self.calls < 3:
                 raise OverflowError("timestamp out of range")
 
-        def close(self) -> None:
-            raise RuntimeError("cannot close")
-
     transport = Broken()
-    queue = ExportQueue(lambda: transport, b"", delay=0.001, batch=4, timeout=1.0)
+    queue = ExportQueue(lambda: transport, b"", read_settings("http://127.0.0.1"))
     create(queue, "one")
     flush(queue)
     queue.shutdown()
@@ -290,7 +371,7 @@ def test_slow_receiver_is_sent_each_span_about_once() -> None:
 
 
 def test_backlog_is_sent_in_large_requests() -> None:
-    with ScriptedReceiver() as receiver, exporting(receiver, delay=60.0, batch=10**9) as queue:
+    with ScriptedReceiver() as receiver, exporting(receiver, **WAITING) as queue:
         for _ in range(200):
             create(queue, *(["span"] * 100), text="x" * 100)
         flush(queue)
@@ -301,7 +382,7 @@ def test_backlog_is_sent_in_large_requests() -> None:
 
 
 def test_huge_values_leave_room_for_other_spans() -> None:
-    with Log() as log, ScriptedReceiver() as receiver, exporting(receiver, delay=60.0) as queue:
+    with Log() as log, ScriptedReceiver() as receiver, exporting(receiver, **WAITING) as queue:
         create(queue, "small", text="x")
         create(queue, "huge", text="x" * 17_000_000)
         create(queue, "many", **{f"text{number}": "x" * 60_000 for number in range(100)})

@@ -16,6 +16,7 @@ from observability._otlp import (
     encode_span,
 )
 from observability._processor import TelemetryProcessor
+from observability._settings import Settings
 from opentelemetry import trace
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
@@ -378,9 +379,6 @@ class AcceptingTransport:
     def send(self, request: bytes, timeout: float) -> None:
         pass
 
-    def close(self) -> None:
-        pass
-
 
 @pytest.mark.parametrize(
     "arguments",
@@ -396,7 +394,8 @@ class AcceptingTransport:
 def test_span_that_cannot_be_encoded_is_dropped_with_one_warning(
     arguments: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    queue = ExportQueue(AcceptingTransport, b"", delay=5.0, batch=512, timeout=10.0)
+    variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1"}
+    queue = ExportQueue(AcceptingTransport, b"", Settings(variables=variables))
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(TelemetryProcessor(queue))
     tracer = provider.get_tracer("orders")
