@@ -27,6 +27,7 @@ CHECK_TIMEOUT: Final = 120.0
 _CHECKS: Final[tuple[_Check, ...]] = (
     configuration.check_switches,
     configuration.check_values,
+    configuration.check_requests,
     packages.check_packages,
     configuration.check_sampling,
     configuration.check_service_name,

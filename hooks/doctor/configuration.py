@@ -1,11 +1,12 @@
 """Checks of the environment variables: switches, sampling, the key and the endpoint by their form."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ..honeycomb.auth import DEFECTS, KEYS_PAGE, kind_of
+from ..honeycomb.auth import DEFECTS, KEYS_PAGE, QUOTES, kind_of
 from ..project import resource_attributes, variable
 from .findings import Case, Finding, ok, otlp_file, problem, warning
 
@@ -13,8 +14,11 @@ _CREATE_INGEST_KEY: Final = f"Create an ingest key {KEYS_PAGE}, Ingest, and set 
 _PAGES: Final = ("ui.honeycomb.io", "ui.eu1.honeycomb.io", "honeycomb.io", "www.honeycomb.io")
 _FALSE: Final = ("false", "0", "no", "off")
 _TRUE: Final = ("true", "1", "yes", "on")
+_NOT_SET_UP: Final = "Could not set up telemetry"
 _GRPC_PORT: Final = 4317
 _HTTP_PORT: Final = 4318
+# A pattern that matches both excludes every path.
+_PATHS: Final = ("/", "/a1B2/c3")
 
 
 def check_switches(case: Case) -> Iterator[Finding]:
@@ -38,8 +42,8 @@ def check_switches(case: Case) -> Iterator[Finding]:
 def check_values(case: Case) -> Iterator[Finding]:
     """Check variables that the module warns of when it reads them."""
     for message in case.self_check.warnings:
-        # Without its endpoint, the service exports to another one.
-        if "_ENDPOINT " in message and "URL" in message:
+        # Without its endpoint or without telemetry, the service exports nothing.
+        if ("_ENDPOINT " in message and "URL" in message) or message.startswith(_NOT_SET_UP):
             yield problem("variables", message)
         # A malformed key is reported with the key, and a rejected span with the span.
         elif not message.startswith("HONEYCOMB_API_KEY") and message != case.self_check.reason:
@@ -47,9 +51,35 @@ def check_values(case: Case) -> Iterator[Finding]:
     for name in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"):
         path = otlp_file(name)
         if path and not Path(case.project.root, path).is_file():
-            yield problem(
-                "variables", f"OTEL_EXPORTER_OTLP_{name} names a file that does not exist: {path}"
-            )
+            text = f"OTEL_EXPORTER_OTLP_{name} names a file that does not exist: {path}"
+            if case.url.scheme == "https":
+                yield problem("variables", text)
+            else:
+                yield warning("variables", f"{text}. The endpoint does not use TLS. Unset it.")
+
+
+def check_requests(_: Case) -> Iterator[Finding]:
+    """Check variables by which requests have no span."""
+    about, switch = "requests", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
+    if not {"*", "fastapi"}.isdisjoint(_members(switch)):
+        yield warning(
+            about,
+            f"{switch} disables fastapi, so requests have no span. Remove it, unless something else"
+            " traces them.",
+        )
+    names = ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS")
+    name = next(filter(variable, names), names[0])
+    try:
+        pattern = re.compile("|".join(_members(name)) or "(?!)")
+    except re.error as error:
+        yield warning(about, f"{name} is not a valid regular expression and is ignored: {error}")
+        return
+    if all(map(pattern.search, _PATHS)):
+        yield warning(
+            about,
+            f"{name} excludes every path, so requests have no span. Name single paths, such as"
+            " ^/internal/",
+        )
 
 
 def check_sampling(case: Case) -> Iterator[Finding]:
@@ -87,10 +117,17 @@ def check_sampling(case: Case) -> Iterator[Finding]:
 def check_service_name(case: Case) -> Iterator[Finding]:
     """Check which dataset receives the spans."""
     name, expected = case.service_name, case.project.answers["project_name"]
+    dataset = variable("HONEYCOMB_DATASET")
+    if dataset not in (None, name) and case.key and kind_of(case.key) != "Classic":
+        yield warning(
+            "dataset",
+            f"HONEYCOMB_DATASET is used with a Classic key only; the dataset is {name!r}, the name of"
+            " the service. Unset it.",
+        )
     if name == expected:
         yield ok("service name", f"{name} (also the dataset)")
         return
-    by = "OTEL_SERVICE_NAME" if variable("OTEL_SERVICE_NAME") else "OTEL_RESOURCE_ATTRIBUTES"
+    by = "OTEL_SERVICE_NAME" if os.environ.get("OTEL_SERVICE_NAME") else "OTEL_RESOURCE_ATTRIBUTES"
     yield warning(
         "service name",
         f"{by} sets it to {name!r} instead of {expected!r}: traces are in the dataset {name!r}, and"
@@ -149,7 +186,7 @@ def _kind_of_key(case: Case, key: str) -> Finding:
 
 
 def _malformed_key(key: str) -> str:
-    if any(quote in key for quote in "\"'`“”‘’"):
+    if not QUOTES.isdisjoint(key):
         reason = "a quote: the quotes of a file became part of it. Set it again without them"
     elif (kind := kind_of(key)) in DEFECTS:
         return f"HONEYCOMB_API_KEY {DEFECTS[kind]}. {_CREATE_INGEST_KEY}"
@@ -202,6 +239,13 @@ def check_endpoint(case: Case) -> Iterator[Finding]:
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is: append /v1/traces to it.",
         )
     else:
+        rest = url._replace(scheme="", netloc="", path=path.removesuffix("/v1/traces")).geturl()
+        if rest and case.is_honeycomb:
+            yield warning(
+                about,
+                f"HONEYCOMB_API_ENDPOINT contains {rest}, which Honeycomb does not have. Remove it,"
+                " unless it is that of your proxy.",
+            )
         port = {_GRPC_PORT: "gRPC", _HTTP_PORT: "HTTP"}.get(url.port or 0)
         if port and (port == "gRPC") is not is_grpc:
             yield warning(
@@ -212,6 +256,11 @@ def check_endpoint(case: Case) -> Iterator[Finding]:
         if url.scheme == "http" and case.key and host not in ("localhost", "127.0.0.1", "::1"):
             yield warning(about, f"the key is sent to {host} unencrypted: use https://")
         yield ok(about, f"{case.origin} over {protocol}")
+
+
+def _members(name: str) -> list[str]:
+    """The members of a variable that are separated by commas."""
+    return [each for part in (variable(name) or "").split(",") if (each := part.strip())]
 
 
 def _number(text: str | None, *, default: float) -> float:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
-from ..honeycomb.client import one_line, tls_context
+from ..honeycomb.client import APIError, one_line, tls_context
 from .findings import Case, Finding, ok, otlp_file, problem, warning
 
 _SECONDS: Final = 5.0
@@ -56,6 +56,17 @@ def _check_certificate(case: Case, connection: socket.socket) -> Iterator[Findin
         context = tls_context(otlp_file("CERTIFICATE"))
         if chain := otlp_file("CLIENT_CERTIFICATE"):
             context.load_cert_chain(chain, otlp_file("CLIENT_KEY"))
+    except APIError as error:
+        yield problem(about, str(error))
+        return
+    except OSError as error:
+        yield problem(
+            about,
+            "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE and OTEL_EXPORTER_OTLP_CLIENT_KEY do not name a"
+            f" certificate and its key in PEM ({one_line(error)}). Correct them.",
+        )
+        return
+    try:
         with context.wrap_socket(connection, server_hostname=url.hostname) as tls:
             yield ok(about, f"{_place(url)} has a valid certificate ({tls.version()})")
     except ssl.SSLCertVerificationError as error:
@@ -100,6 +111,9 @@ def _unreachable(error: OSError) -> str:
 def check_test_span(case: Case) -> Iterator[Finding]:
     """Check if the span of the self-check was accepted."""
     about, reason = "test span", case.self_check.reason
+    if case.self_check.accepted and not case.self_check.trace_id.strip("0"):
+        yield problem(about, "The self-check did not record a span. See the log of the service.")
+        return
     if case.self_check.accepted:
         yield ok(
             about,

@@ -70,11 +70,12 @@ class Case:
         headers = variable("OTEL_EXPORTER_OTLP_TRACES_HEADERS") or variable(
             "OTEL_EXPORTER_OTLP_HEADERS"
         )
+        key = None
         for member in (headers or "").split(","):
             name, _, value = (unquote(part.strip()) for part in member.partition("="))
             if name.lower() == "x-honeycomb-team":
-                return value
-        return None
+                key = value
+        return key
 
     @property
     def url(self) -> SplitResult:

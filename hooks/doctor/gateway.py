@@ -24,7 +24,8 @@ def check_gateway(case: Case) -> Iterator[Finding]:
     if case.is_honeycomb:
         return
     is_grpc = case.self_check.protocol == "grpc"
-    context, headers = tls_context(otlp_file("CERTIFICATE")), {"user-agent": user_agent()}
+    context = tls_context(otlp_file("CERTIFICATE")) if case.url.scheme == "https" else False
+    headers = {"user-agent": user_agent()}
     with httpx.Client(timeout=_SECONDS, verify=context, headers=headers) as client:
         url = f"{case.url.scheme}://{case.url.hostname}:{REFINERY_PORT}" if is_grpc else case.origin
         version = _json(_get(client, f"{url}/version"))
@@ -36,6 +37,12 @@ def check_gateway(case: Case) -> Iterator[Finding]:
         yield from _check_sampling(case, "your Collector may sample what is left")
         if is_grpc or _is_collector(client, url):
             yield from _check_collector(case, client)
+        elif _is_website(case, client):
+            yield problem(
+                _ABOUT,
+                f"{case.self_check.endpoint} accepts spans, but responds with a web page: it is not a"
+                " receiver of OTLP. Check OTEL_EXPORTER_OTLP_ENDPOINT.",
+            )
 
 
 def _check_sampling(case: Case, gateway_samples: str) -> Iterator[Finding]:
@@ -86,6 +93,17 @@ def _is_collector(client: httpx.Client, url: str) -> bool:
     if response.status_code == httpx.codes.METHOD_NOT_ALLOWED:
         return "supported: [POST]" in response.text
     return _json(response).get("code") == _UNAUTHENTICATED
+
+
+def _is_website(case: Case, client: httpx.Client) -> bool:
+    """Return true if an export of no spans has a response in HTML."""
+    try:
+        response = client.post(
+            case.self_check.endpoint, headers={"content-type": "application/x-protobuf"}
+        )
+    except httpx.HTTPError:
+        return False
+    return response.is_success and "html" in response.headers.get("content-type", "")
 
 
 def _check_collector(case: Case, client: httpx.Client) -> Iterator[Finding]:

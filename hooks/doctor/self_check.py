@@ -84,7 +84,7 @@ def run_self_check(project: Project, python: Path) -> SelfCheck:
         )
     lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no output"]
     raise ProjectError(
-        f"`python -m {project.module}` fails in {python}: {printable(lines[-1])[:300]}. Install the"
+        f"`python -m {project.module}` fails in {python}: {printable(lines[-1])[:300].rstrip('.')}. Install the"
         " project's packages, or fix the error."
     )
 

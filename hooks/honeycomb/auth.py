@@ -71,6 +71,7 @@ DEFECTS: Final[Mapping[KeyKind, str]] = {
     "URL": "is a URL",
 }
 
+QUOTES: Final = frozenset("\"'`“”‘’")
 KEYS_PAGE: Final = "in Honeycomb under Manage Environments, your environment, API Keys"
 # As GET /1/auth names them, and as Honeycomb's page does.
 PERMISSIONS: Final[Mapping[str, str]] = {
@@ -104,6 +105,8 @@ def configuration_key_error(key: str | None, permissions: tuple[str, ...]) -> st
     """A sentence with the remedy if `key` cannot be a configuration key, judged by its form."""
     if key is None:
         reason = "is not set"
+    elif not QUOTES.isdisjoint(key):
+        reason = "contains a quote: the quotes of a file became part of it"
     else:
         kind = kind_of(key)
         if kind in ("configuration", "unknown"):

@@ -259,12 +259,21 @@ def one_line(error: Exception) -> str:
 
 
 def tls_context(authorities: str | None) -> ssl.SSLContext:
-    """Verify certificates with the authorities in a file, by default those of this machine."""
+    """Verify certificates with the authorities in a file, by default those of this machine.
+
+    Raises APIError if the file cannot be read.
+    """
     if authorities is None and not ssl.get_default_verify_paths().cafile:
         import certifi
 
         authorities = certifi.where()
-    return ssl.create_default_context(cafile=authorities)
+    try:
+        return ssl.create_default_context(cafile=authorities)
+    except OSError as error:
+        raise APIError(
+            "OTEL_EXPORTER_OTLP_CERTIFICATE does not name a file of certificates in PEM"
+            f" ({one_line(error)}). Correct or unset it."
+        ) from None
 
 
 def _certificate() -> str | None:

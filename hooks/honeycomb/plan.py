@@ -85,10 +85,12 @@ def make_plan(
     """
     steps = list(_dataset_and_columns(definitions, remote, service_name, options))
     by_file = [_step(definition, remote, options) for definition in definitions.all]
-    changed = {
-        step.name for step in by_file if step.kind == "derived column" and step.action == "change"
-    }
-    by_file = [_with_outdated_queries(step, remote, changed) for step in by_file]
+    made = [step for step in by_file if step.action in ("create", "change")]
+    columns = {step.name for step in made if step.kind == "derived column"}
+    slos = {step.name for step in made if step.kind == "SLO" and step.action == "create"}
+    by_file = [
+        _with_outdated_queries(_with_created_slos(step, slos), remote, columns) for step in by_file
+    ]
     steps += _without_needs(by_file)
     used = {step.existing.id for step in by_file if step.existing is not None}
     orphaned = list(_orphans(definitions, remote, used, options))
@@ -126,12 +128,12 @@ def outdated_column(
     A query keeps the expression that a derived column had when the query was created.
     """
     named = columns_in_query(query)
-    for column in remote.of("derived column"):
-        if column.name in named and (
-            column.name in changed or created_at < str(column.body.get("updated_at") or "")
-        ):
-            return column.name
-    return None
+    outdated = {
+        column.name
+        for column in remote.of("derived column")
+        if created_at < str(column.body.get("updated_at") or "")
+    }
+    return next(iter(sorted(named & (changed | outdated))), None)
 
 
 def _dataset_and_columns(
@@ -286,6 +288,35 @@ def _orphans(
             yield replace(step, action="refused", note=note)
         else:
             yield replace(step, action="delete" if options.prune else "orphaned")
+
+
+def _with_created_slos(step: Step, created: set[str]) -> Step:
+    """`step` as a change if its board shows an SLO that was deleted in Honeycomb.
+
+    Honeycomb rejects a board with such a panel.
+    """
+    if step.kind != "board" or step.existing is None or step.wanted is None:
+        return step
+    live = by_title(step.existing.body.get("panels") or ())
+    for title, panel in by_title(step.wanted.body.get("panels") or ()).items():
+        deleted = [
+            other
+            for other, shown in live.items()
+            if shown["type"] == panel["type"] == "slo"
+            and title in created
+            and shown.get("position") == panel.get("position")
+        ]
+        replaced = {f"panel {name!r}" for name in (title, *deleted)}
+        if deleted and replaced <= step.kept_parts:
+            change = Difference(f"panel {title!r}", "of the deleted SLO", "of the new SLO")
+            step = replace(
+                step,
+                action="change",
+                differences=(*step.differences, change),
+                kept=tuple(each for each in step.kept if each.field not in replaced),
+                kept_parts=step.kept_parts - replaced,
+            )
+    return step
 
 
 def _with_outdated_queries(step: Step, remote: RemoteState, changed: set[str]) -> Step:

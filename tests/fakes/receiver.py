@@ -27,13 +27,16 @@ Fault: TypeAlias = Literal[
     "endless garbage",
     "one byte every 10 s",
     "200 for any path",
+    "a web page for any path",
 ]
 
-FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)[:-1]
+FAULTS: Final[tuple[Fault, ...]] = get_args(Fault)[:-2]
 """The faults that fail an export."""
 _GARBAGE: Final = b"\x1b[31m\x00\xff<html>\t" * 50
 _RESPONSES: Final[dict[Fault, bytes]] = {
     "200 for any path": b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n",
+    "a web page for any path": b"HTTP/1.1 200 OK\r\ncontent-type: text/html; charset=utf-8\r\n"
+    b"content-length: 7\r\n\r\nWelcome",
     "302": b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n",
     "400": b"HTTP/1.1 400 Bad Request\r\ncontent-length: 4\r\n\r\nbad\n",
     "401": b'HTTP/1.1 401 Unauthorized\r\ncontent-length: 21\r\n\r\n{"message":"unknown"}',

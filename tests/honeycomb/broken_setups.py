@@ -123,6 +123,37 @@ SET_UPS: Final = (
     Broken("sampler off", "OTEL_TRACES_SAMPLER=always_off", {"OTEL_TRACES_SAMPLER": "always_off"}),
     Broken("exporter none", "OTEL_TRACES_EXPORTER=none", {"OTEL_TRACES_EXPORTER": "none"}),
     Broken("exporter console", "are printed, not exported", {"OTEL_TRACES_EXPORTER": "console"}),
+    *(
+        warns(
+            f"{name} disabled",
+            "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS disables fastapi, so requests have no span.",
+            OTEL_PYTHON_DISABLED_INSTRUMENTATIONS=name,
+        )
+        for name in ("fastapi", "openai, *")
+    ),
+    *(
+        warns(
+            f"excluded by {name}",
+            f"{name} excludes every path, so requests have no span.",
+            **{name: "^/internal/, /"},
+        )
+        for name in ("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS")
+    ),
+    warns(
+        "invalid exclusion",
+        "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS is not a valid regular expression and is ignored",
+        OTEL_PYTHON_FASTAPI_EXCLUDED_URLS="(",
+    ),
+    Broken(
+        "invalid limit",
+        "Could not set up telemetry; the service runs without it: OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT",
+        {"OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT": "-5"},
+    ),
+    Broken(
+        "unknown propagator",
+        "ValueError: Propagator jaegger not found. It is either misspelled or not installed. Install",
+        {"OTEL_PROPAGATORS": "jaegger"},
+    ),
     # Keys that are not there
     key("no key", "", "HONEYCOMB_API_KEY is not set, so nothing is sent. Create an ingest key"),
     key(
@@ -210,6 +241,12 @@ SET_UPS: Final = (
         "path for gRPC", "{grpc}/v1/traces", "which is not used with gRPC. Remove it.", **_GRPC
     ),
     Broken(
+        "another path",
+        "HONEYCOMB_API_ENDPOINT contains /1/events, which Honeycomb does not have. Remove it",
+        {"HONEYCOMB_API_ENDPOINT": "{honeycomb}/1/events"},
+        level="warning",
+    ),
+    Broken(
         "no path",
         "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is: append /v1/traces to it.",
         {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "{honeycomb}"},
@@ -225,12 +262,30 @@ SET_UPS: Final = (
     endpoint("TLS to plain HTTP", "{tls}", "does not support TLS"),
     Broken("dead proxy", "The proxy 127.0.0.1", {"http_proxy": f"http://{FREE}", "no_proxy": ""}),
     *(
-        Broken(
+        endpoint(
             f"missing {name}",
+            "{tls}",
             f"OTEL_EXPORTER_OTLP_{name} names a file that does not exist: /no/such.pem",
-            {f"OTEL_EXPORTER_OTLP_{name}": "/no/such.pem"},
+            **{f"OTEL_EXPORTER_OTLP_{name}": "/no/such.pem"},
         )
         for name in ("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY")
+    ),
+    endpoint(
+        "invalid CERTIFICATE",
+        "{tls}",
+        "OTEL_EXPORTER_OTLP_CERTIFICATE does not name a file of certificates in PEM",
+        OTEL_EXPORTER_OTLP_CERTIFICATE=__file__,
+    ),
+    endpoint(
+        "invalid CLIENT_CERTIFICATE",
+        "{tls}",
+        "OTEL_EXPORTER_OTLP_CLIENT_KEY do not name a certificate and its key in PEM",
+        OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE=__file__,
+    ),
+    warns(
+        "missing certificate without TLS",
+        "names a file that does not exist: /no/such.pem. The endpoint does not use TLS. Unset it.",
+        OTEL_EXPORTER_OTLP_CERTIFICATE="/no/such.pem",
     ),
     Broken(
         "gRPC to a port for HTTP",
@@ -249,6 +304,12 @@ SET_UPS: Final = (
     ),
     # Names and sampling
     warns("another name", "OTEL_SERVICE_NAME sets it to 'other'", OTEL_SERVICE_NAME="other"),
+    warns("blank name", "OTEL_SERVICE_NAME sets it to '  ' instead", OTEL_SERVICE_NAME="  "),
+    warns(
+        "dataset without a Classic key",
+        "HONEYCOMB_DATASET is used with a Classic key only; the dataset is 'order-intake'",
+        HONEYCOMB_DATASET="other",
+    ),
     warns(
         "another name by the resource",
         "OTEL_RESOURCE_ATTRIBUTES sets it to 'other'",
@@ -355,6 +416,7 @@ SET_UPS: Final = (
         for name, value, found in (
             ("ingest key", INGEST_KEY, "HONEYCOMB_CONFIG_KEY is an ingest key, which can only"),
             ("placeholder", "your-key", "HONEYCOMB_CONFIG_KEY is still a placeholder."),
+            ("quotes", f'"{CONFIGURATION_KEY}"', "HONEYCOMB_CONFIG_KEY contains a quote"),
             ("management key", "hcamk_01:23", "HONEYCOMB_CONFIG_KEY is a management key"),
             ("unknown key", "A" * 22, "Honeycomb rejected the key (401 to GET /1/auth"),
         )

@@ -205,9 +205,23 @@ def test_another_server_is_diagnosed(
     assert found in lines(result, "problem")[0]
 
 
+def test_website_that_accepts_spans_is_diagnosed(commands: Commands) -> None:
+    with FaultyReceiver("a web page for any path") as receiver:
+        result = commands.run("doctor", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
+
+    assert result.code == 1
+    assert (
+        f"{receiver.endpoint}/v1/traces accepts spans, but responds with a web page" in result.out
+    )
+
+
 def test_collector_needs_no_key(commands: Commands) -> None:
     with Receiver() as receiver:
-        result = commands.run("doctor", OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint)
+        result = commands.run(
+            "doctor",
+            OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
+            OTEL_EXPORTER_OTLP_CERTIFICATE=__file__,  # not used without TLS
+        )
         misplaced = commands.run(
             "doctor", HONEYCOMB_API_KEY=INGEST_KEY, HONEYCOMB_API_ENDPOINT=receiver.endpoint
         )

@@ -207,6 +207,27 @@ def test_change_in_honeycomb_alone_stays(commands: Commands, honeycomb: FakeHone
     assert not writes(honeycomb)
 
 
+def test_deleted_slo_and_derived_column_are_created_and_shown_again(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    place = {"x_coordinate": 0, "y_coordinate": 4, "width": 6, "height": 4}
+    text, slo, *rest = FILES["boards/overview.json"]["panels"]
+    change_file(folder, "boards/overview.json", panels=[text, {**slo, "position": place}, *rest])
+    assert commands.run("apply").code == 0
+    store, before = honeycomb.store, titles(honeycomb)
+    store.slos[DATASET].clear()
+    store.burn_alerts[DATASET].clear()
+    store.derived_columns[DATASET].clear()
+
+    applied = commands.run("apply")
+
+    assert (applied.code, commands.run("plan").code) == (0, 0)
+    assert "panel 'Succeed': of the deleted SLO -> of the new SLO" in applied.out
+    assert titles(honeycomb) == before
+    [shown] = [one["slo_panel"] for one in board_of(honeycomb)["panels"] if one["type"] == "slo"]
+    assert shown["slo_id"] == only(store.slos[DATASET])["id"]
+
+
 def test_change_on_both_sides_is_refused_and_the_rest_is_applied(
     commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
 ) -> None:
