@@ -10,6 +10,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Semaphore
 from typing import Any, Self
 
 import pytest
@@ -379,6 +380,31 @@ def test_backlog_is_sent_in_large_requests() -> None:
 
     assert receiver.names == Counter({"span": 20_000})
     assert receiver.requests <= 4
+
+
+def test_backlog_drains_to_a_receiver_that_responds_slowly() -> None:
+    """600 spans a second and 3 s for each response: 1,800 further spans before each response."""
+    arrived, answered = Semaphore(0), Semaphore(0)
+
+    def wait(names: list[str]) -> None:
+        arrived.release()
+        answered.acquire(timeout=PATIENCE)
+
+    options = {"OTEL_EXPORTER_OTLP_TIMEOUT": "600", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "512"}
+    receiver = ScriptedReceiver(refuses=wait)
+    with Log() as log, receiver, exporting(receiver, **options) as queue:
+        create(queue, "span")
+        for _ in range(10):
+            assert arrived.acquire(timeout=PATIENCE)
+            create(queue, *["span"] * 1_800, text="x" * 100)
+            answered.release()
+        answered.release(10)
+        flush(queue)
+        queue.shutdown()
+
+    assert receiver.names == Counter({"span": 1 + 10 * 1_800})
+    assert receiver.requests < 15
+    assert log.lines == []
 
 
 def test_huge_values_leave_room_for_other_spans() -> None:

@@ -178,3 +178,49 @@ print(dict(span.context.trace_state), dict(span.attributes).get("SampleRate"))
 
 def test_client_sets_no_weight_if_a_provider_exists() -> None:
     assert run(EXISTING_PROVIDER % TRACE_PARENT)[0] == "{} None"
+
+
+def traced_paths(app: FastAPI, spans: FinishedSpans, *paths: str, host: str = "a") -> list[str]:
+    """Request each path, and return those that have a span."""
+    found = []
+    for path in paths:
+        before = len(spans())
+        TestClient(app).get(path, headers={"host": host})
+        if len(spans()) > before:
+            found.append(path)
+    return found
+
+
+@pytest.mark.parametrize("host", ["a", "a/healthz?", "a/healthz#", "a://b/livez", "[::1"])
+def test_health_checks_are_excluded_by_their_path_alone(host: str, spans: FinishedSpans) -> None:
+    app = FastAPI()
+    instrument_app(app)
+    excluded = ("/healthz", "/health", "/livez", "/readyz", "/healthz?a=/orders")
+    others = ("/", "/orders?path=/healthz", "/x://y/healthz", "/healthz/", "/a/livez", "/readyz%20")
+
+    assert traced_paths(app, spans, *excluded, *others, host=host) == list(others)
+
+
+@pytest.mark.parametrize("name", ["OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"])
+def test_standard_variable_excludes_the_paths_that_it_matches(
+    name: str, monkeypatch: pytest.MonkeyPatch, spans: FinishedSpans
+) -> None:
+    monkeypatch.setenv(name, "^/internal/, /ping$")
+    app = FastAPI()
+    instrument_app(app)
+    excluded = ("/internal/jobs", "/a/ping", "/ping", "/healthz")
+    others = ("/a/internal/jobs", "/pings", "/orders?a=/ping", "/" + "a" * 600 + "/ping")
+
+    assert traced_paths(app, spans, *excluded, *others, host="internal/ping") == list(others)
+
+
+def test_invalid_pattern_excludes_nothing_and_logs_one_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, spans: FinishedSpans
+) -> None:
+    monkeypatch.setenv("OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "(")
+    app = FastAPI()
+    instrument_app(app)
+
+    assert traced_paths(app, spans, "/orders", "/healthz") == ["/orders"]
+    [record] = caplog.records
+    assert "OTEL_PYTHON_FASTAPI_EXCLUDED_URLS" in record.message
