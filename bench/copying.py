@@ -62,7 +62,8 @@ class Projects:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._template = folder / "template"
-        _git(folder, "clone", "-q", str(ROOT), str(self._template))
+        # In one pack, as from a server. Copier links each loose object of a local folder in each clone.
+        _git(folder, "clone", "-q", "--no-local", str(ROOT), str(self._template))
         tag_releases(self._template, releases())
         _git(self._template, "tag", CHECKOUT.tag, "HEAD")
         for state in (RELEASE, CHECKOUT):

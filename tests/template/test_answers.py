@@ -6,6 +6,7 @@ import tomllib
 from importlib.metadata import distributions
 from pathlib import Path
 
+import copier as copier_library
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -146,6 +147,47 @@ def test_package_folder_outside_the_repository_is_rejected(
 
     assert result.exit_code != 0
     assert FOLDER in str(result.exception)
+
+
+COMPUTED = {
+    "here": ("/etc/", "copier copy TEMPLATE order-intake"),
+    "recorded": ("{}", "--answers-file .copier-answers.yml"),
+    "refused": ("no", "such as layout=existing"),
+    "updated_from": ("v0.3.0 {{ 1 }}", "such as v0.3.0"),
+    "template_source": ("$(id)", "copier copy TEMPLATE order-intake"),
+    "observability_dir": ("../outside", "package_dir=src/acme"),
+    "observability": ("os; import acme", "import_name=acme"),
+    "tests_dir": ("../outside", "module_name=telemetry"),
+    "retired_files": ("README.md", "copier update"),
+    "package_dir": ("src/acme", "as in order_intake"),
+    "import_name": ("acme", "as in order_intake"),
+    "module_name": ("telemetry", "is named observability"),
+}
+"""A value that a new service computes, one from outside that it rejects, and the end of the message."""
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_computed_value_cannot_be_set_from_outside(
+    name: str, sources: Path, tmp_path: Path
+) -> None:
+    value, example = COMPUTED[name]
+    answers = {"layout": "new", name: value}
+
+    with pytest.raises(ValueError, match=rf"{name}.*{re.escape(example)}$"):
+        copier_library.run_copy(str(sources), tmp_path / "service", answers, defaults=True)
+    assert not (tmp_path / "service").exists()
+
+
+def test_all_computed_values_are_tried() -> None:
+    questions = yaml.safe_load((TEMPLATE / "copier.yml").read_text())
+    # A secret answer is not recorded, so ours is computed too.
+    computed = {
+        name
+        for name, question in questions.items()
+        if not name.startswith("_") and (question.get("when") is False or question.get("secret"))
+    }
+
+    assert computed <= COMPUTED.keys()
 
 
 def test_at_least_sixty_invalid_answers_are_tried() -> None:

@@ -102,6 +102,22 @@ def test_update_without_edits_equals_a_fresh_copy(
     assert without(after, mine.fresh) == rest | retired
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("observability_dir", "../outside"), ("tests_dir", "tests")]
+)
+def test_computed_value_in_the_answers_file_ends_an_update(
+    name: str, value: str, project: NewProject
+) -> None:
+    mine = project(KINDS[0], CURRENT)
+    with (mine.folder / ANSWERS_FILE).open("a") as answers:
+        answers.write(f"{name}: {value}\n")
+    before = contents(mine.folder)
+
+    with pytest.raises(ValueError, match=f"'{name}': Omit {name}"):
+        mine.update()
+    assert contents(mine.folder) == before
+
+
 @each_layout
 def test_second_update_to_the_same_release_changes_nothing(
     kind: Kind, version: str, project: NewProject
