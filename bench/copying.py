@@ -3,11 +3,12 @@
 
     uv run bench/copying.py [--rounds N] [--json FILE]
 
-The committed state of this checkout and the release are measured alternately, in both layouts. An
-update is one to a later version with the same content. Seconds are user and system time of Copier
-and the processes it starts, above the time of `copier --version`; the lowest of all rounds counts,
-since a busy machine only adds to it. All files are in memory if the machine has /dev/shm: writing to
-a disk can double the system time, at random.
+The committed state of this checkout and the release are measured alternately, in both layouts, and
+so is the checkout with one file in its template: Copier's own share. An update is one to a later
+version with the same content. Seconds are user and system time of Copier and the processes it
+starts, above the time of `copier --version`; the lowest of all rounds counts, since a busy machine
+only adds to it. All files are in memory if the machine has /dev/shm: writing to a disk can double
+the system time, at random.
 
 Exits with 1 if a limit is exceeded.
 """
@@ -54,6 +55,9 @@ class State:
 
 RELEASE: Final = State(BASELINE, f"v{BASELINE}", f"v{BASELINE}.post1")
 CHECKOUT: Final = State("checkout", "v9999.0", "v9999.1")
+ONE_FILE: Final = State("one file", "v9998.0", "v9998.1")
+"""The checkout with this file and the answers file alone in its template."""
+KEPT: Final = ("/spans.py", "/{{ _copier_conf.answers_file }}.jinja")
 
 
 class Projects:
@@ -66,10 +70,13 @@ class Projects:
         _git(folder, "clone", "-q", "--no-local", str(ROOT), str(self._template))
         tag_releases(self._template, releases())
         _git(self._template, "tag", CHECKOUT.tag, "HEAD")
-        for state in (RELEASE, CHECKOUT):
-            tree, commit = f"{state.tag}^{{tree}}", f"{state.tag}^{{commit}}"
-            later = _git(self._template, "commit-tree", "-p", commit, "-m", "Next", tree)
-            _git(self._template, "tag", state.next_tag, later)
+        listed = _git(self._template, "ls-files", "-z", "template").strip("\0").split("\0")
+        dropped = [name for name in listed if not name.endswith(KEPT)]
+        _git(self._template, "rm", "-q", "--", *dropped)
+        self._commit(ONE_FILE.tag, CHECKOUT.tag, _git(self._template, "write-tree"))
+        _git(self._template, "reset", "-q", "--hard")
+        for state in (RELEASE, CHECKOUT, ONE_FILE):
+            self._commit(state.next_tag, state.tag, f"{state.tag}^{{tree}}")
 
     def start_up(self) -> float:
         """CPU seconds of Copier without any work."""
@@ -113,6 +120,11 @@ class Projects:
 
     def files(self, layout: str, state: State) -> int:
         return len(_git(self.original(layout, state), "ls-files").splitlines())
+
+    def _commit(self, tag: str, parent: str, tree: str) -> None:
+        parent = f"{parent}^{{commit}}"
+        commit = _git(self._template, "commit-tree", "-p", parent, "-m", "Next", tree)
+        _git(self._template, "tag", tag, commit)
 
     def _copy(self, project: Path, layout: str, state: State) -> float:
         project.mkdir()
@@ -169,7 +181,7 @@ def _measure(projects: Projects, rounds: Iterable[int]) -> dict[str, Any]:
     for _ in rounds:
         add(projects.start_up(), "start-up")
         for layout in LAYOUTS:
-            for state in (RELEASE, CHECKOUT):
+            for state in (RELEASE, CHECKOUT, ONE_FILE):
                 add(projects.copy(layout, state), layout, "copy", state.name)
                 add(projects.update(layout, state, state.next_tag), layout, "update", state.name)
             add(projects.update(layout, RELEASE, CHECKOUT.tag), layout, "migration")
@@ -185,6 +197,7 @@ def _measure(projects: Projects, rounds: Iterable[int]) -> dict[str, Any]:
                 "release": (release := above[layout, operation, RELEASE.name]),
                 "checkout": (checkout := above[layout, operation, CHECKOUT.name]),
                 "ratio": checkout / release,
+                "one_file": above[layout, operation, ONE_FILE.name] / release,
                 "limit": limit,
             }
             for layout in LAYOUTS
@@ -206,18 +219,19 @@ def _measure(projects: Projects, rounds: Iterable[int]) -> dict[str, Any]:
 
 
 def _table(report: Mapping[str, Any]) -> Table:
-    table = Table("layout", "CPU seconds", BASELINE, "checkout", "ratio", "limit", box=box.MARKDOWN)
+    columns = ("layout", "CPU seconds", BASELINE, "checkout", "ratio", "one file", "limit")
+    table = Table(*columns, box=box.MARKDOWN)
     for each in report["compared"]:
-        values = (each[name] for name in ("release", "checkout", "ratio", "limit"))
+        values = (each[name] for name in ("release", "checkout", "ratio", "one_file", "limit"))
         table.add_row(each["layout"], each["operation"], *(f"{value:.2f}" for value in values))
     for layout in LAYOUTS:
         guarded = report["guarded"][layout]
         ratio, limit = (f"{value:.2f} of plain" for value in (guarded["ratio"], GUARDED_LIMIT))
         seconds = f"{guarded['seconds']:.2f}"
-        table.add_row(layout, "copier-honeycomb update", "", seconds, ratio, limit)
+        table.add_row(layout, "copier-honeycomb update", "", seconds, ratio, "", limit)
         from_release = f"{report['update_from_release'][layout]:.2f}"
-        table.add_row(layout, f"update from {BASELINE}", "", from_release, "", "")
-        table.add_row(layout, "files", *map(str, report["files"][layout]), "", "")
+        table.add_row(layout, f"update from {BASELINE}", "", from_release, "", "", "")
+        table.add_row(layout, "files", *map(str, report["files"][layout]), "", "", "")
     return table
 
 
