@@ -9,15 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Final
+from typing import Any, Final
 
 from ..interpreter import find_interpreter
 from .app_calls import AppCall
+from .llm_calls import sdk_states
 from .probe import MARK
 from .project import Project
 from .routes.find import Route, find_routes
 from .server import imported_module
-from .wiring import module_name
+from .wiring import dependency_files_of, module_name, service_of, used_sdks
 
 _TIMEOUT: Final = 120
 _PROBE: Final = Path(__file__).with_name("probe.py")
@@ -35,6 +36,8 @@ class Check:
     span: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
     failure: str = ""
+    llm_calls: tuple[str, ...] = ()
+    """For each LLM SDK of the service, if its calls are traced in this interpreter."""
 
 
 def check(project: Project, app: AppCall) -> list[Check]:
@@ -47,14 +50,19 @@ def check(project: Project, app: AppCall) -> list[Check]:
     if python is None:
         return [Check(app.label, failure="the project has no virtual environment (.venv)")]
     routes = [route for route in find_routes(project)[0] if route.app == app]
+    files = dependency_files_of(project, app, routes)
+    used = used_sdks(service_of(project, routes), files)
     # A compose service often has the files of its Dockerfile.
     distinct = {str(sorted(route.container.files.items())): route for route in routes}
     if not distinct:
-        return [_checked(project, app, None, python)]
-    return [_checked(project, app, route, python) for route in list(distinct.values())[:3]]
+        return [_checked(project, app, None, python, used)]
+    found = [_checked(project, app, route, python, used) for route in list(distinct.values())[:3]]
+    return [each for number, each in enumerate(found) if each not in found[:number]]
 
 
-def _checked(project: Project, app: AppCall, route: Route | None, python: Path) -> Check:
+def _checked(
+    project: Project, app: AppCall, route: Route | None, python: Path, used: frozenset[str]
+) -> Check:
     # The protobuf packages are needed for a check only.
     from ..traces.receiver import Receiver
 
@@ -92,7 +100,8 @@ def _checked(project: Project, app: AppCall, route: Route | None, python: Path) 
         )
         return Check(app.label, place, failure=failure)
     ordered = {each: attributes[each] for each in _EXPECTED} | attributes
-    return Check(app.label, place, spans[0].name, ordered)
+    llm_calls = tuple(sdk_states(used, result["versions"], result["enabled"]))
+    return Check(app.label, place, spans[0].name, ordered, llm_calls=llm_calls)
 
 
 @contextmanager
@@ -153,10 +162,10 @@ def _absolute_module(project: Project, app: AppCall, name: str) -> str:
     return ".".join([*parts, imported.lstrip(".")])
 
 
-def _result(output: str) -> dict[str, str] | None:
+def _result(output: str) -> dict[str, Any] | None:
     for line in reversed(output.splitlines()):
         if line.startswith(MARK):
-            result: dict[str, str] = json.loads(line.removeprefix(MARK))
+            result: dict[str, Any] = json.loads(line.removeprefix(MARK))
             return result
     return None
 

@@ -1,11 +1,13 @@
 """Find LLM SDK calls in the service, for example snippets with `llm_call`."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import libcst as cst
+from packaging.requirements import Requirement
+from packaging.version import Version
 
 from ..llm_sdks import LLM_SDKS, LLMSDK
 from .app_calls import enclosing
@@ -94,6 +96,29 @@ def sdk_notes(used: frozenset[str]) -> Iterator[str]:
             yield f"Calls of {sdk.name} are not traced by themselves. Wrap each in llm_call."
         if sdk.name in used and sdk.warning:
             yield sdk.warning
+
+
+def sdk_states(
+    used: frozenset[str], versions: Mapping[str, str], enabled: Collection[str]
+) -> Iterator[str]:
+    """Yield if the calls of each SDK that is `used` are traced where the packages `versions` are
+    installed, of which the instrumentations `enabled` are in effect."""
+    for sdk in LLM_SDKS:
+        version = next((versions[each] for each in sdk.all_packages if each in versions), None)
+        if sdk.name not in used or version is None:
+            continue
+        package = sdk.instrumentation and Requirement(sdk.instrumentation).name
+        if sdk.traced_since and Version(version) >= sdk.traced_since:
+            state = "is traced by itself"
+        elif package in enabled:
+            state = f"is traced, since {package} is enabled"
+        elif package in versions:
+            state = f"was not imported; {package} traces it once it is"
+        elif package:
+            state = f"is not traced. Install {package}"
+        else:
+            state = "is not traced. Wrap its calls in llm_call"
+        yield f"{sdk.name} {version} {state}."
 
 
 def sdk_calls(project: Project, used: frozenset[str]) -> Iterator[SDKCall]:

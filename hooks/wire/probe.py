@@ -7,6 +7,7 @@ The spans go to the receiver that the environment names. It uses the public API 
 import asyncio
 import functools
 import importlib
+import importlib.metadata
 import json
 import logging
 import sys
@@ -30,11 +31,18 @@ def fail(reason: str) -> NoReturn:
 def described(error: BaseException) -> str:
     """Describe an exception in one line; a settings class names the variables that it lacks."""
     try:
-        names = [str(each["loc"][-1]) for each in error.errors() if each["type"] == "missing"]  # type: ignore[attr-defined]
+        faults = error.errors()  # type: ignore[attr-defined]
+        names = [str(each["loc"][-1]) for each in faults if each["type"] == "missing"]
+        others = [
+            ": ".join([*map(str, each["loc"][-1:]), each["msg"]])
+            for each in faults
+            if each["type"] != "missing"
+        ]
     except Exception:  # noqa: BLE001 - another class
-        names = []
-    if names:
-        return f"{type(error).__name__}: set {', '.join(names)}, in .env or the environment"
+        names, others = [], []
+    if names or others:
+        wanted = [f"set {', '.join(names)}"] if names else []
+        return f"{type(error).__name__}: {'; '.join(wanted + others)}, in .env or the environment"
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:_MAX_REASON]
 
 
@@ -111,6 +119,19 @@ async def send_request(app: Any, path: str) -> None:
     await asyncio.wait_for(app(scope, receive, send), _REQUEST_SECONDS)
 
 
+def installed() -> tuple[dict[str, str], list[str]]:
+    """Return the versions of the installed packages, and the instrumentations that are enabled."""
+    versions: dict[str, str] = {}
+    enabled = []
+    for each in importlib.metadata.distributions():
+        name = (each.metadata["Name"] or "").lower().replace("_", "-")
+        versions.setdefault(name, each.version)
+        for entry in each.entry_points.select(group="opentelemetry_instrumentor"):
+            if entry.module in sys.modules and entry.load()().is_instrumented_by_opentelemetry:
+                enabled.append(name)
+    return versions, enabled
+
+
 def main(paths: str, module: str, attribute: str, observability: str) -> None:
     sys.path[:0] = json.loads(paths)
     handler = MessageHandler()
@@ -129,7 +150,9 @@ def main(paths: str, module: str, attribute: str, observability: str) -> None:
     package.flush()
     if not any(each is inner for each in traced_apps):
         fail("; ".join(handler.messages[:2]) or "instrument_app was not called on this application")
-    report(path=path, reason="; ".join(handler.messages[:2]))
+    versions, enabled = installed()
+    reason = "; ".join(handler.messages[:2])
+    report(path=path, reason=reason, versions=versions, enabled=enabled)
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ def print_check(console: Console, check: Check) -> None:
     print_line(console, "Checked", f"one request{where} sent the span {check.span}")
     for name, value in check.attributes.items():
         console.print(Text(f"    {name} = {value}"))
+    for text in check.llm_calls:
+        print_line(console, "LLM calls", text)
 
 
 def print_line(console: Console, label: str, text: str) -> None:

@@ -8,16 +8,19 @@ from pathlib import Path
 import copier
 import pytest
 
+from hooks.doctor import packages as installed_packages
 from hooks.traces.receiver import Receiver
 from hooks.wire import probe
 from hooks.wire.app_calls import AppCall
 from hooks.wire.check import laid_out, probe_environment
+from hooks.wire.llm_calls import sdk_states
 from hooks.wire.modal_functions import served_apps
 from hooks.wire.project import Project
 from hooks.wire.routes.find import find_routes
 from hooks.wire.served_app import find_app
 
 from ..conftest import TEMPLATE
+from ..depth import in_depth
 from ..environments import Environment
 from .conftest import Make, app_option, wire, write
 from .repositories import DEPENDENCIES, LAYOUTS, MODAL, PLAIN, ROUTES, SERVERS, Repository, server
@@ -164,7 +167,7 @@ def test_check_names_the_variables_that_the_settings_lack(
 ) -> None:
     settings = (
         "from pydantic import BaseModel\n\n\nclass Settings(BaseModel):\n    database_url: str\n"
-        "    secret: str\n\n\nSettings.model_validate({})\n\n"
+        "    secret: str\n    port: int\n\n\nSettings.model_validate({'port': 'x'})\n\n"
     )
     folder = make(Repository("settings", server(settings + PLAIN)))
     (folder / ".venv").symlink_to(newest.folder)
@@ -172,8 +175,42 @@ def test_check_names_the_variables_that_the_settings_lack(
     wire(folder, "--yes")
     assert (
         "Check failed: acme.main:app: acme.main cannot be imported (ValidationError: set database_url,"
-        " secret, in .env or the environment).\n"
+        " secret; port: Input should be a valid integer, unable to parse string as an integer, in .env or"
+        " the environment).\n"
     ) in capsys.readouterr().out
+
+
+@in_depth
+def test_check_prints_if_the_calls_of_each_llm_sdk_are_traced(
+    make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = "import anthropic\nimport openai\n" + PLAIN
+    folder = make(Repository("llm", server(code, {"acme/later.py": "import google.genai\n"})))
+    (folder / ".venv").symlink_to(newest.folder)
+    versions = installed_packages.versions(Path(newest.python))
+    instrumentation = "opentelemetry-instrumentation-genai-openai"
+
+    assert wire(folder, "--yes") == 0
+    lines = capsys.readouterr().out.splitlines()
+
+    assert [line for line in lines if line.startswith("LLM calls: ")] == [
+        f"LLM calls: anthropic {versions['anthropic']} is traced by itself.",
+        f"LLM calls: openai {versions['openai']} is traced, since {instrumentation} is enabled.",
+    ]
+
+
+def test_state_of_an_llm_sdk_depends_on_the_packages_that_are_installed_and_enabled() -> None:
+    instrumentation = "opentelemetry-instrumentation-genai-anthropic"
+    versions = {"anthropic": "1.2", "cohere": "5.0", "openai": "2.0"}
+    used = frozenset({"anthropic", "cohere", "groq"})
+
+    assert list(sdk_states(used, versions, [])) == [
+        f"anthropic 1.2 is not traced. Install {instrumentation}.",
+        "cohere 5.0 is not traced. Wrap its calls in llm_call.",
+    ]
+    assert next(sdk_states(used, versions | {instrumentation: "1"}, [])) == (
+        f"anthropic 1.2 was not imported; {instrumentation} traces it once it is."
+    )
 
 
 def test_check_with_the_files_of_the_image_finds_a_file_that_is_missing(
