@@ -9,10 +9,16 @@ from rich.console import Console
 from ..interpreter import find_interpreter
 from ..terminal import progress
 from ..wire.cli import check_app
-from ..wire.plan import Plan, Step
+from ..wire.plan import Plan
 from ..wire.project import Project
-from ..wire.prompts import Stopped, choose_app, is_confirmed, refuse_uncommitted_changes, write
-from ..wire.report import print_diff, print_line, print_plan, print_step
+from ..wire.prompts import (
+    choose_app,
+    is_confirmed,
+    prints_refusals,
+    refuse_uncommitted_changes,
+    write,
+)
+from ..wire.report import new_console, print_diff, print_line, print_plan
 from ..wire.routes.find import find_routes
 from ..wire.served_app import find_app
 from ..wire.source import EditRefused
@@ -32,6 +38,7 @@ _NO_MODULE: Final = {"package_dir": ".", "import_name": "", "module_name": ".non
 @click.option("--yes", is_flag=True, help="Copy and edit without confirmation.")
 @click.option("--beside", is_flag=True, help="Edit even if other telemetry is configured.")
 @click.option("--allow-dirty", is_flag=True, help="Edit even if there are uncommitted changes.")
+@prints_refusals
 def adopt(
     path: Path,
     app: str | None,
@@ -51,56 +58,46 @@ def adopt(
 
     Exit status: 0 if the edits are complete, 1 if a step is left to you, 2 if nothing could be done.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        root = path.resolve()
-        if not root.is_dir():
-            raise EditRefused(f"{root} is not a folder.")
-        recorded = answers_file(root)
-        bare = _without_module(root, recorded)
-        target = choose_app(console, bare, app, can_ask=not yes)
-        if recorded is not None and _reaches_module(root, target.label):
-            recorded = None
-            planned, answers = Project(root), {}
-            target = choose_app(console, planned, target.label, can_ask=False)
-        else:
-            routes = [route for route in find_routes(bare)[0] if route.app == target]
-            answers = answers_for(bare, target, routes) | _given(data)
-            planned = bare.with_answers(answers)
-        progress("Planning the edits ...")
-        plan = plan_wiring(planned, target, beside=beside, dry_run=True)
-        progress("")
-        if plan.failed and not plan.edits:
-            print_plan(console, plan, is_dry_run=True)
-            return 2
-        if answers:
-            text = (
-                f"the template adds {planned.module_dir.as_posix()}, its tests, honeycomb and docs"
-            )
-            print_line(console, "Move" if recorded else "Copy", text)
-        if plan.edits:
-            print_diff(console, plan)
-        if dry_run:
-            print_plan(console, plan, is_dry_run=True)
-            return int(plan.failed)
-        if not allow_dirty:
-            refuse_uncommitted_changes(bare)
-        if not yes and not is_confirmed(console, "Add and edit these files?"):
-            console.print("No file was changed.")
-            return 1
-        progress("Copying the template ...")
-        if answers and recorded:
-            move_module(root, recorded, answers)
-        elif answers:
-            copy_template(root, answers, skip)
-        return _wire(console, root, target.label, beside=beside)
-    except EditRefused as refused:
-        progress("")
-        print_step(console, "Error", Step(str(refused), refused.snippet))
+    console = new_console()
+    root = path.resolve()
+    if not root.is_dir():
+        raise EditRefused(f"{root} is not a folder.")
+    recorded = answers_file(root)
+    bare = _without_module(root, recorded)
+    target = choose_app(console, bare, app, can_ask=not yes)
+    if recorded is not None and _reaches_module(root, target.label):
+        recorded = None
+        planned, answers = Project(root), {}
+        target = choose_app(console, planned, target.label, can_ask=False)
+    else:
+        routes = [route for route in find_routes(bare)[0] if route.app == target]
+        answers = answers_for(bare, target, routes) | _given(data)
+        planned = bare.with_answers(answers)
+    progress("Planning the edits ...")
+    plan = plan_wiring(planned, target, beside=beside, dry_run=True)
+    progress("")
+    if plan.failed and not plan.edits:
+        print_plan(console, plan, is_dry_run=True)
         return 2
-    except Stopped:
-        console.print("\nStopped. No file was changed.")
+    if answers:
+        text = f"the template adds {planned.module_dir.as_posix()}, its tests, honeycomb and docs"
+        print_line(console, "Move" if recorded else "Copy", text)
+    if plan.edits:
+        print_diff(console, plan)
+    if dry_run:
+        print_plan(console, plan, is_dry_run=True)
+        return int(plan.failed)
+    if not allow_dirty:
+        refuse_uncommitted_changes(bare)
+    if not yes and not is_confirmed(console, "Add and edit these files?"):
+        console.print("No file was changed.")
         return 1
+    progress("Copying the template ...")
+    if answers and recorded:
+        move_module(root, recorded, answers)
+    elif answers:
+        copy_template(root, answers, skip)
+    return _wire(console, root, target.label, beside=beside)
 
 
 def _without_module(root: Path, recorded: Path | None) -> Project:

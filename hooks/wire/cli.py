@@ -9,13 +9,17 @@ from rich.console import Console
 from ..interpreter import find_interpreter
 from ..terminal import progress
 from .check import check
-from .plan import Step
 from .project import Project
-from .prompts import Stopped, choose_app, is_confirmed, refuse_uncommitted_changes, write
+from .prompts import (
+    choose_app,
+    is_confirmed,
+    prints_refusals,
+    refuse_uncommitted_changes,
+    write,
+)
 from .removal import plan_removal
-from .report import print_check, print_diff, print_plan, print_step
+from .report import new_console, print_check, print_diff, print_plan
 from .served_app import find_app
-from .source import EditRefused
 from .wiring import plan_wiring
 
 
@@ -28,6 +32,7 @@ from .wiring import plan_wiring
 @click.option("--remove", is_flag=True, help="Remove the edits of an earlier run.")
 @click.option("--beside", is_flag=True, help="Edit even if other telemetry is configured.")
 @click.option("--allow-dirty", is_flag=True, help="Edit even if there are uncommitted changes.")
+@prints_refusals
 def main(
     path: Path,
     app: str | None,
@@ -50,41 +55,33 @@ def main(
     Exit status: 0 if the edits are complete (with --check, if the request is traced), 1 if requests
     are not traced, 2 if nothing could be done.
     """
-    console = Console(highlight=False, soft_wrap=True)
-    try:
-        project = Project(path.resolve())
-        project.answers  # noqa: B018 - raises EditRefused without the module
-        if remove:
-            plan, target = plan_removal(project, app), None
-        else:
-            target = choose_app(console, project, app, can_ask=not yes)
-            if only_check:
-                return check_app(console, project, target.label)
-            progress("Planning the edits ...")
-            plan = plan_wiring(project, target, beside=beside, dry_run=dry_run)
-        progress("")
-        if plan.edits:
-            print_diff(console, plan)
-            if not dry_run:
-                if not (allow_dirty or remove):
-                    refuse_uncommitted_changes(project)
-                if not yes and not is_confirmed(console):
-                    console.print("No file was changed.")
-                    return 1
-                write(plan)
-        print_plan(console, plan, is_dry_run=dry_run)
-        can_check = target and find_interpreter(project.root, target.path.parent)
-        if target and can_check and not plan.failed and not dry_run:
-            # Does not change the exit status: the packages may not be installed yet.
-            check_app(console, Project(project.root), target.label)
-        return int(plan.failed)
-    except EditRefused as refused:
-        progress("")
-        print_step(console, "Error", Step(str(refused), refused.snippet))
-        return 2
-    except Stopped:
-        console.print("\nStopped. No file was changed.")
-        return 1
+    console = new_console()
+    project = Project(path.resolve())
+    project.answers  # noqa: B018 - raises EditRefused without the module
+    if remove:
+        plan, target = plan_removal(project, app), None
+    else:
+        target = choose_app(console, project, app, can_ask=not yes)
+        if only_check:
+            return check_app(console, project, target.label)
+        progress("Planning the edits ...")
+        plan = plan_wiring(project, target, beside=beside, dry_run=dry_run)
+    progress("")
+    if plan.edits:
+        print_diff(console, plan)
+        if not dry_run:
+            if not (allow_dirty or remove):
+                refuse_uncommitted_changes(project)
+            if not yes and not is_confirmed(console):
+                console.print("No file was changed.")
+                return 1
+            write(plan)
+    print_plan(console, plan, is_dry_run=dry_run)
+    can_check = target and find_interpreter(project.root, target.path.parent)
+    if target and can_check and not plan.failed and not dry_run:
+        # Does not change the exit status: the packages may not be installed yet.
+        check_app(console, Project(project.root), target.label)
+    return int(plan.failed)
 
 
 def run() -> None:

@@ -118,7 +118,7 @@ def sdk_states(
             state = f"is not traced. Install {package}"
         else:
             state = "is not traced. Wrap its calls in llm_call"
-        yield f"{sdk.name} {version} {state}."
+        yield f"{sdk.name} {state}."
 
 
 def sdk_calls(project: Project, used: frozenset[str]) -> Iterator[SDKCall]:

@@ -1,9 +1,11 @@
 """Questions to the user, and checks before files are changed."""
 
+import functools
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec
 
 from rich.console import Console
 from rich.prompt import Confirm, Prompt
@@ -13,13 +15,33 @@ from .app_calls import AppCall
 from .modal_functions import served_apps
 from .plan import Plan, Step
 from .project import Project
-from .report import print_step
+from .report import new_console, print_step
 from .served_app import SeveralApps, find_app
 from .source import EditRefused
+
+_P = ParamSpec("_P")
 
 
 class Stopped(Exception):
     """The user stopped the command at a prompt."""
+
+
+def prints_refusals(command: Callable[_P, int]) -> Callable[_P, int]:
+    """Print the sentence of EditRefused (status 2), or that the user stopped `command` (status 1)."""
+
+    @functools.wraps(command)
+    def run(*arguments: _P.args, **options: _P.kwargs) -> int:
+        try:
+            return command(*arguments, **options)
+        except EditRefused as refused:
+            progress("")
+            print_step(new_console(), "Error", Step(str(refused), refused.snippet))
+            return 2
+        except Stopped:
+            new_console().print("\nStopped. No file was changed.")
+            return 1
+
+    return run
 
 
 @contextmanager

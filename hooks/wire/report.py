@@ -13,6 +13,10 @@ from .plan import Plan, Step
 _PAST: Final = {"add": "added", "remove": "removed"}
 
 
+def new_console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
 def print_diff(console: Console, plan: Plan) -> None:
     console.print(Syntax(plan.diff().rstrip("\n"), "diff", background_color="default"))
     console.print()

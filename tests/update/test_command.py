@@ -239,6 +239,17 @@ def test_printed_commands_commit_and_undo(small: Small) -> None:
     assert (again.code, again.out) == (0, "shop is up to date with v2.0.0.\n")
 
 
+def test_wire_is_printed_at_the_release_of_the_update(small: Small) -> None:
+    small.edit(ANSWERS_FILE, "layout: new", "layout: existing")
+    small.commit()
+
+    done = small.run()
+
+    assert done.code == 0, done.err
+    wire = f"uvx --from git+file://{small.template}@v2.0.0 copier-honeycomb wire ."
+    assert f"that your own files now need, and applies them:\n\n    {wire}\n\n" in done.out
+
+
 @in_depth
 def test_conflict_that_is_left_is_not_committed_by_the_printed_command(small: Small) -> None:
     edit_guide(small)

@@ -8,7 +8,6 @@ from pathlib import Path
 import copier
 import pytest
 
-from hooks.doctor import packages as installed_packages
 from hooks.traces.receiver import Receiver
 from hooks.wire import probe
 from hooks.wire.app_calls import AppCall
@@ -187,15 +186,14 @@ def test_check_prints_if_the_calls_of_each_llm_sdk_are_traced(
     code = "import anthropic\nimport openai\n" + PLAIN
     folder = make(Repository("llm", server(code, {"acme/later.py": "import google.genai\n"})))
     (folder / ".venv").symlink_to(newest.folder)
-    versions = installed_packages.versions(Path(newest.python))
     instrumentation = "opentelemetry-instrumentation-genai-openai"
 
     assert wire(folder, "--yes") == 0
     lines = capsys.readouterr().out.splitlines()
 
     assert [line for line in lines if line.startswith("LLM calls: ")] == [
-        f"LLM calls: anthropic {versions['anthropic']} is traced by itself.",
-        f"LLM calls: openai {versions['openai']} is traced, since {instrumentation} is enabled.",
+        "LLM calls: anthropic is traced by itself.",
+        f"LLM calls: openai is traced, since {instrumentation} is enabled.",
     ]
 
 
@@ -205,11 +203,11 @@ def test_state_of_an_llm_sdk_depends_on_the_packages_that_are_installed_and_enab
     used = frozenset({"anthropic", "cohere", "groq"})
 
     assert list(sdk_states(used, versions, [])) == [
-        f"anthropic 1.2 is not traced. Install {instrumentation}.",
-        "cohere 5.0 is not traced. Wrap its calls in llm_call.",
+        f"anthropic is not traced. Install {instrumentation}.",
+        "cohere is not traced. Wrap its calls in llm_call.",
     ]
     assert next(sdk_states(used, versions | {instrumentation: "1"}, [])) == (
-        f"anthropic 1.2 was not imported; {instrumentation} traces it once it is."
+        f"anthropic was not imported; {instrumentation} traces it once it is."
     )
 
 
