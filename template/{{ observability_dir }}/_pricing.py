@@ -8,17 +8,17 @@ import re
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from decimal import Decimal
-from functools import lru_cache, reduce
+from functools import lru_cache, partial, reduce
 from importlib.util import find_spec
 from operator import mul
 from pathlib import Path
 from subprocess import DEVNULL
-from threading import Lock, Thread
+from threading import Thread
 from typing import Any, Final, Self
 
 logger = logging.getLogger(__name__)
@@ -73,31 +73,40 @@ class TokenUsage:
 
         `provider` is its name in OpenTelemetry. Raises TypeError if no token count is recognized.
         """
-        return usage if isinstance(usage, cls) else cls.of_plain(plain(usage), provider)
+        return usage if isinstance(usage, cls) else cls.of_leaves(flatten(usage), provider)
 
     @classmethod
-    def of_plain(cls, raw: Any, provider: str) -> Self:
-        """Convert usage that `plain` has copied."""
-        leaves: dict[str, Any] = {}
-        shape = json.dumps(_shape(raw, leaves)) if isinstance(raw, dict) else ""
+    def of_leaves(cls, usage: tuple[dict[str, Any], str], provider: str) -> Self:
+        """Convert usage that `flatten` has copied."""
+        leaves, shape = usage
         kinds = _kinds(provider, shape, tuple(leaves), price_loader.is_loaded)
-        values = list(leaves.values())
-        used = [values[index] for each in kinds.values() for index in each]
+        used = [leaves[path] for paths in kinds.values() for path in paths]
         if not used or not all(type(each) in (int, float) and 0 <= each < 1e15 for each in used):
-            raise TypeError(f"unsupported usage object ({type(raw).__name__})")
-        counts = {kind: sum(values[index] for index in each) for kind, each in kinds.items()}
+            raise TypeError(f"unsupported usage object ({', '.join(leaves)[:99]})")
+        counts = {kind: sum(leaves[path] for path in paths) for kind, paths in kinds.items()}
         written = counts.pop("cache_write_5m_tokens", 0) + counts.get("cache_write_1h_tokens", 0)
         counts["cache_write_tokens"] = max(written, counts.get("cache_write_tokens", 0))
         basic = {name: int(counts.pop(name, 0)) for name in _BASIC}
-        tier = str(raw.get("trafficType", "")).removeprefix("ON_DEMAND_")
-        given = {"service_tier": tier, **raw}
+        tier = str(leaves.get("trafficType", "")).removeprefix("ON_DEMAND_")
+        given = {"service_tier": tier, **leaves}
         conditions = {name: str(given.get(name, "")).lower() for name in _CONDITIONS}
         conditions = {k: v for k, v in conditions.items() if v not in _STANDARD}
         return cls(**basic, others={k: v for k, v in counts.items() if v}, conditions=conditions)
 
 
-def plain(value: Any) -> Any:
-    """Copy `value` into dictionaries and lists with the names of the API's JSON, without nulls."""
+def flatten(usage: Any) -> tuple[dict[str, Any], str]:
+    """Copy the leaves of an object, by the names in the API's JSON, joined by dots, and its shape."""
+    leaves: dict[str, Any] = {}
+    return leaves, json.dumps(_shape(usage, leaves, ""))
+
+
+def _shape(value: Any, leaves: dict[str, Any], path: str) -> Any:
+    """Add the leaves of `value` to `leaves`. Return it with the n-th replaced by the n-th power of two."""
+    if isinstance(value, str) and "[" in path:
+        return value  # such as the modality of tokens
+    if type(value) is int:
+        leaves[path] = value
+        return 1 << len(leaves) - 1
     if hasattr(value, "model_dump"):
         value = value.model_dump(mode="json", by_alias=True, warnings=False)
     elif hasattr(value, "__dict__"):
@@ -105,18 +114,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         if "prompt_token_count" in value:  # Gemini's SDK renames the API's fields
             value = {re.sub(r"_(.)", lambda m: m[1].upper(), name): value[name] for name in value}
-        return {str(name): plain(each) for name, each in value.items() if each is not None}
-    return [plain(each) for each in value] if isinstance(value, list | tuple) else value
-
-
-def _shape(value: Any, leaves: dict[str, Any], path: str = "") -> Any:
-    """Copy `value` with the n-th leaf, which is added to `leaves`, replaced by the n-th power of two."""
-    if isinstance(value, dict):
-        return {name: _shape(each, leaves, f"{path}.{name}") for name, each in value.items()}
-    if isinstance(value, list):
+        start = f"{path}." if path else ""
+        named = [(str(name), each) for name, each in value.items() if each is not None]
+        return {name: _shape(each, leaves, start + name) for name, each in named}
+    if isinstance(value, list | tuple):
         return [_shape(each, leaves, f"{path}[{index}]") for index, each in enumerate(value)]
-    if isinstance(value, str) and "[" in path:
-        return value  # such as the modality of tokens
     leaves[path] = value
     return 1 << len(leaves) - 1
 
@@ -124,25 +126,25 @@ def _shape(value: Any, leaves: dict[str, Any], path: str = "") -> Any:
 @lru_cache(maxsize=256)
 def _kinds(
     provider: str, shape: str, paths: tuple[str, ...], has_prices: bool
-) -> dict[str, list[int]]:
-    """Return the kinds of tokens in usage of a `shape`, as the indexes of the leaves to add up.
+) -> dict[str, list[str]]:
+    """Return the kinds of tokens in usage of a `shape`, with the paths of the leaves to add up.
 
     genai-prices' own extraction needs ten times as long as all the rest, so it sees each shape once.
     Sums of different powers of two show what it added up.
     """
-    leaves = {path[1:]: 1 << index for index, path in enumerate(paths)}
+    leaves = {path: 1 << index for index, path in enumerate(paths)}
     sums: dict[str, int] = {}
     for kind, names in _NAMES.items():
         for name in names.split():
             if name.partition("+")[0] in leaves:
                 sums.setdefault(kind, sum(leaves.get(each, 0) for each in name.split("+")))
-    if has_prices and leaves:
+    if has_prices:
         found = max(_extracted(provider, json.loads(shape)), key=len, default={})
         sums.update(found)
-    return {kind: [i for i in range(n.bit_length()) if n >> i & 1] for kind, n in sums.items()}
+    return {kind: [path for path in paths if n & leaves[path]] for kind, n in sums.items()}
 
 
-def _extracted(provider: str, usage: dict[str, Any]) -> Iterator[dict[str, int]]:
+def _extracted(provider: str, usage: Any) -> Iterator[dict[str, int]]:
     """Yield the tokens that each of genai-prices' extractors recognizes in `usage`."""
     from genai_prices import data_snapshot
 
@@ -182,14 +184,15 @@ def _price_of(
     genai-prices needs as long for one call as the SDK for all spans of a request. Nearly all prices
     are a rate per token, which is determined once.
     """
-    from genai_prices import Usage, data_snapshot
+    from genai_prices import Usage, calc_price
 
+    million = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
     provider, name = _PROVIDERS.get(provider, provider), model.rpartition("/")[2]
     # LiteLLM's models begin with the provider.
-    for each, reference in ((provider, model), *((p, name) for p in (provider, *_FIRST_PARTIES))):
+    for seller, reference in ((provider, model), *((p, name) for p in (provider, *_FIRST_PARTIES))):
+        calculate = partial(calc_price, model_ref=reference, provider_id=seller)
         with suppress(LookupError):
-            find_model = data_snapshot.get_snapshot().find_provider_model
-            seller, info = find_model(reference, None, each, None)
+            standard = calculate(million)
             break
     else:
         return lambda usage: Decimal()
@@ -198,35 +201,31 @@ def _price_of(
     factor = Decimal("1.1") if context.pop("inference_geo", "") == "us" else Decimal(1)
     if context.get("service_tier") == "batch":
         context = {"processing": context.pop("service_tier"), **context}
-
-    def exact(tokens: Mapping[str, float], **options: Any) -> Decimal:
-        if "input_audio_tokens" in tokens:  # Gemini omits those that are zero
-            tokens = {"cache_audio_read_tokens": 0, **tokens}
-        return factor * Decimal(info.calc_price(Usage(**tokens), seller, **options).total_price)
-
-    million = dict.fromkeys(_BASIC[:2], 1_000_000)
     options = {"price_context": context} if context else {}
-    if context and exact(million) == exact(million, **options):
+    priced = calculate(million, **options)
+    if context and priced.total_price == standard.total_price:
         warn_once("Calls of %s have no cost: the price of its %s is unknown.", model, *context)
         return lambda usage: Decimal()
-    listed = vars(info.get_prices(datetime.now(UTC), *options.values()))
-    prices = {name: each for name, each in listed.items() if each is not None}
-    priced = {each.replace("_mtok", "_tokens").removesuffix("_kcount") for each in prices}
+    prices = {name: each for name, each in vars(priced.model_price).items() if each is not None}
+    kinds = {each.replace("_mtok", "_tokens").removesuffix("_kcount") for each in prices}
     rates: list[Decimal] = []
     # A tiered price is not a plain number.
-    if "requests_kcount" not in prices and {*map(type, prices.values())} <= {Decimal}:
-        # Cached tokens are a part of the input. The rate of a kind is its difference to that.
+    if "requests" not in kinds and {*map(type, prices.values())} <= {Decimal}:
+        # Cached tokens are a part of the input: their rate is the difference to that.
         amounts = (3_000_000, *[1_000_000] * 4)
-        kinds = [dict(zip(_BASIC[:n], amounts, strict=False)) for n in range(6)]
-        totals = [exact(each, **options) for each in kinds]
+        usages = [Usage(**dict(zip(_BASIC[:n], amounts, strict=False))) for n in range(6)]
+        totals = [factor * calculate(each, **options).total_price for each in usages]
         rates = [(b - a) / n for a, b, n in zip(totals, totals[1:], amounts, strict=False)]
 
     def price(usage: TokenUsage) -> Decimal:
         tokens = [getattr(usage, name) for name in _BASIC]
         input_, _, read, written, hour = tokens
         is_odd = read + written > input_ or hour > written
-        if is_odd or not rates or not priced.isdisjoint(usage.others):
-            return exact({**dict(zip(_BASIC, tokens, strict=True)), **usage.others}, **options)
+        if is_odd or not rates or not kinds.isdisjoint(usage.others):
+            given: dict[str, Any] = {**dict(zip(_BASIC, tokens, strict=True)), **usage.others}
+            if "input_audio_tokens" in given:  # Gemini omits those that are zero
+                given.setdefault("cache_audio_read_tokens", 0)
+            return factor * Decimal(calculate(Usage(**given), **options).total_price)
         return sum(map(mul, rates, tokens), Decimal())
 
     return price
@@ -240,61 +239,49 @@ class _PriceLoader:
         self.reset()
 
     def reset(self) -> None:
-        self._lock = Lock()
         self._thread = Thread(target=self._load, name="llm-prices", daemon=True)
-        self._waiting: list[Callable[[], None]] = []
+        self._waiting: deque[Callable[[], None]] = deque()
 
     def start_loading(self) -> None:
         """Load the prices while the first call is in flight."""
         if not self._has_ended:
-            with self._lock, suppress(RuntimeError):  # started already, or out of threads
+            with suppress(RuntimeError):  # started already, or out of threads
                 self._thread.start()
 
     def when_loaded(self, callback: Callable[[], None]) -> None:
         """Call `callback` now, or on the loading thread."""
+        self._waiting.append(callback)
         self.start_loading()
-        with self._lock:
-            self._waiting.append(callback)
         if self._has_ended:
-            self._call_back()
+            self.finish(0)
 
     def wait(self, timeout: float) -> None:
         """Wait up to `timeout` seconds until loading prices, if started, and callbacks are done."""
-        if self._thread.is_alive():
+        with suppress(RuntimeError):  # not started, or on the thread itself
             self._thread.join(timeout)
 
     def finish(self, timeout: float) -> None:
         """Wait as `wait` does, then end the spans that are still waiting, without prices."""
         self.wait(timeout)
-        self._call_back()
+        while self._waiting:
+            with suppress(Exception):
+                self._waiting.popleft()()
 
     def _load(self) -> None:
         try:
-            _compile_prices()
+            spec = find_spec("genai_prices.data")
+            if spec and spec.cached and not Path(spec.cached).exists():
+                # Compiling 1.6 MB holds the interpreter's lock: the event loop would stall for 0.16 s.
+                compile_ = [sys.executable, "-m", "py_compile", str(spec.origin)]
+                subprocess.run(
+                    compile_, check=False, stdin=DEVNULL, capture_output=True, timeout=30
+                )
             _price_of("anthropic", "", (), 0)
             self.is_loaded = True
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             logger.warning("Could not load LLM prices (%s); costs are missing.", error)
         self._has_ended = True
-        self._call_back()
-
-    def _call_back(self) -> None:
-        with self._lock:
-            waiting, self._waiting = self._waiting, []
-        for callback in waiting:
-            with suppress(Exception):
-                callback()
+        self.finish(0)
 
 
 price_loader: Final = _PriceLoader()
-
-
-def _compile_prices() -> None:
-    """Compile the price data, 1.6 MB of Python, in a subprocess if it is not compiled yet.
-
-    Compiling holds the interpreter's lock: on a thread it would stall the event loop for 0.16 s.
-    """
-    spec = find_spec("genai_prices.data")
-    if spec and spec.origin and spec.cached and not Path(spec.cached).exists():
-        command = [sys.executable, "-m", "py_compile", spec.origin]
-        subprocess.run(command, check=False, stdin=DEVNULL, capture_output=True, timeout=30)

@@ -39,21 +39,22 @@ class _Call:
     """A call of a model. Those below it may be the same call, and wait for its end."""
 
     def __init__(self, span_id: int, above: _Call | None) -> None:
-        self.span_id = span_id
-        self.above = above
-        self.below: list[_Call] = []
-        self.is_open = True
+        self.span_id, self.above = span_id, above
+        self.below: list[_Call] | None = []  # None if they no longer wait
 
     def end(self, span: ReadableSpan) -> None:
-        self.is_open = False
         self.span, self.attributes = span, dict(span.attributes or {})
-        self.usage = _usage(span)
+        self.usage = _usage(span, self.attributes)
         self.has_failed = span.status.status_code is StatusCode.ERROR
         # Some frameworks put the provider before a model, and an alias of a model has the same usage.
-        models = [self.attributes.get(f"gen_ai.{each}.model") for each in ("request", "response")]
+        models = map(self.attributes.get, ("gen_ai.request.model", "gen_ai.response.model"))
         self.marks: set[object] = {str(model).rpartition("/")[2] for model in models if model}
         if self.usage:
             self.marks.add((self.usage.input_tokens, self.usage.output_tokens))
+
+    def remove(self, *prefixes: str) -> None:
+        kept = (name for name in self.attributes if not name.startswith(prefixes))
+        self.attributes = {name: self.attributes[name] for name in kept}
 
 
 class TelemetryProcessor(SpanProcessor):
@@ -94,22 +95,23 @@ class TelemetryProcessor(SpanProcessor):
             self.sampler.start(span)
 
     def on_end(self, span: ReadableSpan) -> None:
-        attributes = span.attributes or {}
+        attributes: Any = span.attributes or {}
         call = self._calls.pop(span.context.span_id, None) if self._calls else None
         if is_call(attributes) and (call is not None or "llm.input_tokens" not in attributes):
-            self._end_call(span, call)
-        elif span.kind is SpanKind.SERVER and not _CLIENT_LEFT.isdisjoint(attributes):
+            if call is None or call.span_id != span.context.span_id:
+                call = _Call(span.context.span_id, call)
+            call.end(span)
+            self._end_call(call)
+            return
+        # Older instrumentations create three or four spans per request.
+        is_message = "asgi.event.type" in attributes or str(span.name).endswith(_ASGI_MESSAGES)
+        has_left = span.kind is SpanKind.SERVER and not _CLIENT_LEFT.isdisjoint(attributes)
+        if has_left and attributes.get("http.response.status_code", 0) < 500:
             # FastAPI and the contrib package record this as an error of the service.
-            status_code = attributes.get("http.response.status_code")
-            if not isinstance(status_code, int) or status_code < 500:
-                attributes = {name: attributes[name] for name in attributes if name != "error.type"}
-                events = [event for event in span.events if event.name != "exception"]
-                span = copy_span(span, attributes=attributes, events=events, status=Status())
-            self._sample(span)
-        else:
-            # Older instrumentations create three or four spans per request.
-            is_message = "asgi.event.type" in attributes or str(span.name).endswith(_ASGI_MESSAGES)
-            self._sample(span, is_duplicate=is_message)
+            kept = {k: v for k, v in attributes.items() if k != "error.type"}
+            events = [event for event in span.events if event.name != "exception"]
+            span = copy_span(span, attributes=kept, events=events, status=Status())
+        self._sample(span, is_duplicate=is_message)
 
     def decide_all(self) -> None:
         """Sample open traces on the spans they have so far, because the process ends."""
@@ -151,55 +153,46 @@ class TelemetryProcessor(SpanProcessor):
                 self._has_failed = True
                 logger.warning("Could not export a span like %r: %s", span.name, error)
 
-    def _end_call(self, span: ReadableSpan, call: _Call | None) -> None:
-        span_id = span.context.span_id
-        if call is None or call.span_id != span_id:
-            call = _Call(span_id, call)
-        call.end(span)
-        for each in self._merge_duplicate(call):
-            if call.above is None or not call.above.is_open:
-                self._add_cost(each)
-                continue
-            call.above.below.append(each)
-            if len(call.above.below) > _MAX_BELOW:
-                self._add_cost(call.above.below.pop(0))
-
-    def _release(self, call: _Call) -> None:
-        """Do not wait for the end of `call`."""
-        call.is_open = False
-        while call.below:
-            self._add_cost(call.below.pop(0))
-
-    def _merge_duplicate(self, call: _Call) -> list[_Call]:
-        """Return the calls below `call`, and `call` itself, without duplicates.
+    def _end_call(self, call: _Call) -> None:
+        """Merge `call` and its duplicate, and add costs, or wait for the end of the call above.
 
         `llm_call`, a framework and an SDK may each create a span for one call. The outermost is kept,
         with the attributes that only the inner one has. Others below it remain, such as failed attempts.
         If several may be the same call, it is the run of an agent, and they have its cost.
         """
-        below, outer = call.below, call.attributes
+        below, call.below = call.below or [], None
         same = [each for each in below if call.marks & each.marks]
         succeeded = [each for each in same if not each.has_failed]
         total = sum(each.usage.input_tokens for each in below if each.usage)
         is_sum = call.usage is not None and total == call.usage.input_tokens
         if len(succeeded) > 1 or (len(below) > 1 and is_sum):
-            kept = {k: v for k, v in outer.items() if not k.startswith(("gen_ai.usage.", "llm."))}
-            self._sample(copy_span(call.span, attributes={**kept, _OPERATION: "invoke_agent"}))
-            return below
-        if not (same := succeeded or same * call.has_failed):
-            return [*below, call]
-        inner = same[-1]
-        self._sample(inner.span, is_duplicate=True)
-        if inner.usage and "llm.input_tokens" not in outer:
-            # Frameworks lose usage, for example of streams, that the SDK reports.
-            outer = {k: v for k, v in outer.items() if not k.startswith("gen_ai.usage.")}
-            call.usage = inner.usage
-        added = {k: v for k, v in inner.attributes.items() if k.startswith(_OF_A_CALL)}
-        call.attributes = {**added, **outer}
-        return [each for each in below if each is not inner] + [call]
+            call.remove("gen_ai.usage.", "llm.")
+            call.attributes[_OPERATION], call.usage, call.marks = "invoke_agent", None, set()
+        elif same := succeeded or same * call.has_failed:
+            inner = same[-1]
+            below.remove(inner)
+            self._sample(inner.span, is_duplicate=True)
+            if inner.usage and "llm.input_tokens" not in call.attributes:
+                call.remove("gen_ai.usage.")  # frameworks lose usage, for example of streams
+                call.usage = inner.usage
+            added = {k: v for k, v in inner.attributes.items() if k.startswith(_OF_A_CALL)}
+            call.attributes = {**added, **call.attributes}
+        waiting = call.above.below if call.above else None
+        for each in (*below, call):
+            if waiting is None:
+                self._add_cost(each)
+            else:
+                waiting.append(each)
+        while waiting and len(waiting) > _MAX_BELOW:
+            self._add_cost(waiting.pop(0))
+
+    def _release(self, call: _Call) -> None:
+        below, call.below = call.below or [], None
+        for each in below:
+            self._add_cost(each)
 
     def _add_cost(self, call: _Call) -> None:
-        """Add model, tokens and cost, if `llm_call` has not."""
+        """Sample `call` with its model, tokens and cost, if `llm_call` has not added them."""
         span, attributes, usage = call.span, call.attributes, call.usage
         if usage is None or "llm.input_tokens" in attributes:
             self._sample(copy_span(span, attributes=attributes))
@@ -207,10 +200,7 @@ class TelemetryProcessor(SpanProcessor):
         provider = str(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system"))
         request_model = attributes.get("gen_ai.request.model")
         model = str(attributes.get("gen_ai.response.model") or request_model)
-        defaults: dict[str, Any] = {
-            "llm.provider": provider,
-            "llm.model": str(request_model or model),
-        }
+        defaults: dict[str, Any] = {"llm.provider": provider, "llm.model": request_model or model}
         if reason := attributes.get("anthropic.message.stop_reason"):
             defaults["gen_ai.response.finish_reasons"] = (reason,)
 
@@ -245,9 +235,8 @@ class TelemetryProcessor(SpanProcessor):
         return events
 
 
-def _usage(span: ReadableSpan) -> TokenUsage | None:
-    attributes = span.attributes or {}
-    usage: dict[str, Any] = {
+def _usage(span: ReadableSpan, attributes: dict[str, Any]) -> TokenUsage | None:
+    usage = {
         name.partition(".usage.")[2] or "service_tier": value
         for name, value in attributes.items()
         if ".usage." in name or name.endswith(".response.service_tier")

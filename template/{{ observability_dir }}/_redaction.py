@@ -182,10 +182,7 @@ def redact_event(event: Event) -> Event | None:
     redacted = redact_attributes(attributes)
     if redacted is attributes:
         return event
-    has_number = any(isinstance(value, int | float) for value in redacted.values())
-    if event.name != "exception" and len(redacted) < len(attributes) and not has_number:
-        return None  # a prompt or an answer
-    return Event(event.name, redacted, event.timestamp)
+    return Event(event.name, redacted, event.timestamp) if redacted else None
 
 
 def copy_span(span: ReadableSpan, **changed: Any) -> ReadableSpan:

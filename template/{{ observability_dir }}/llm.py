@@ -9,7 +9,7 @@ from typing import Any, Final, Self
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
-from ._pricing import TokenUsage, cost_usd, plain, price_loader, warn_once
+from ._pricing import TokenUsage, cost_usd, flatten, price_loader, warn_once
 from ._settings import captures_content
 from .spans import traced
 
@@ -74,11 +74,11 @@ class LLMCall:
         """
         try:
             # Copied, because some frameworks add up the usage of all calls in one object.
-            self._usage = usage if isinstance(usage, TokenUsage) else plain(usage) or {}
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            self._usage = repr(error)
-        if service_tier and isinstance(self._usage, dict):
-            self._usage["service_tier"] = service_tier
+            self._usage = usage if isinstance(usage, TokenUsage) else flatten(usage)
+        except Exception:  # noqa: BLE001 - telemetry never raises
+            self._usage = flatten({})
+        if service_tier and isinstance(self._usage, tuple):
+            self._usage[0]["service_tier"] = service_tier
         if model:
             self._model = model
             self.span.set_attribute("gen_ai.response.model", model)
@@ -129,7 +129,7 @@ class LLMCall:
         if usage is not None:
             try:
                 if not isinstance(usage, TokenUsage):
-                    usage = TokenUsage.of_plain(usage, self._provider)
+                    usage = TokenUsage.of_leaves(usage, self._provider)
                 span.set_attributes(usage_attributes(self._provider, self._model, usage))
             except Exception as error:  # noqa: BLE001 - telemetry never raises
                 warn_once("No tokens and no cost for calls of %s: %s.", self._model, str(error))

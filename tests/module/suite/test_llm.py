@@ -61,7 +61,7 @@ def test_unsupported_usage_logs_one_warning(
         assert "llm.input_tokens" not in (span.attributes or {})
     [record] = caplog.records
     assert record.getMessage() == (
-        "No tokens and no cost for calls of claude-sonnet-4-6: unsupported usage object (dict)."
+        "No tokens and no cost for calls of claude-sonnet-4-6: unsupported usage object (words)."
     )
 
 
