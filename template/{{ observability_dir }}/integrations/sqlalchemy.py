@@ -15,19 +15,15 @@ _SPAN = "_observability_span"
 _SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
 
 
-def trace_queries(_: Any) -> None:
+def trace_queries(sqlalchemy: Any) -> None:
     """Trace queries of existing and future engines, once SQLAlchemy is imported."""
-    from sqlalchemy import event  # type: ignore[import-not-found, unused-ignore]
-    from sqlalchemy.engine import Engine  # type: ignore[import-not-found, unused-ignore]
-
-    event.listen(Engine, "before_cursor_execute", _start_span)
-    event.listen(Engine, "after_cursor_execute", lambda *arguments: _end_span(arguments[4]))
-    event.listen(Engine, "handle_error", lambda error: _end_span(error.execution_context, error))
+    engine, listen = sqlalchemy.engine.Engine, sqlalchemy.event.listen
+    listen(engine, "before_cursor_execute", _start_span)
+    listen(engine, "after_cursor_execute", lambda *others: _end_span(others[4]))
+    listen(engine, "handle_error", lambda error: _end_span(error.execution_context, error))
 
 
-def _start_span(
-    connection: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool
-) -> None:
+def _start_span(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
     # Outside a trace (start-up, health checks, migrations) each query would start a new trace.
     # The request span has ended when background tasks run, and still is their parent.
     if not trace.get_current_span().get_span_context().is_valid:
@@ -39,7 +35,7 @@ def _start_span(
         kind=SpanKind.CLIENT,
         attributes={"db.system.name": _SYSTEMS.get(name, name), "db.query.text": query},
     )
-    setattr(context, _SPAN, span)
+    setattr(others[1], _SPAN, span)  # the context of the query
 
 
 def _end_span(context: Any, error: Any = None) -> None:
