@@ -72,7 +72,10 @@ def update(
         return 130
     except UpdateRefused as refused:
         raise click.ClickException(f"{refused} Nothing was changed.") from None
-    except (ProjectError, GitError, OSError) as error:
+    except GitError as error:
+        text = f"git failed: {error.reason}. Correct this, and run the command again."
+        raise click.ClickException(text) from None
+    except (ProjectError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -45,6 +45,13 @@ _CONFIG: Final = """\
 class GitError(Exception):
     """A git command failed. The text is its output."""
 
+    @property
+    def reason(self) -> str:
+        """The last line of git's output that names an error."""
+        lines = str(self).splitlines() or ["no output"]
+        named = [line for line in lines if line.startswith(("fatal: ", "error: "))]
+        return (named or lines)[-1].removeprefix("fatal: ").removeprefix("error: ").rstrip(".")
+
 
 def user_variables() -> dict[str, str]:
     """The environment of git commands in the user's repository."""

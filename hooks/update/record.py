@@ -79,8 +79,9 @@ def apply(repository: Repository, changes: Changes, release: str) -> None:
         record.delete()
         if isinstance(error, KeyboardInterrupt):
             raise
+        reason = error.reason if isinstance(error, GitError) else error
         raise UpdateRefused(
-            f"The update was reverted, because a file cannot be written: {error}. Make it writable,"
+            f"The update was reverted, because a file cannot be written: {reason}. Make it writable,"
             " and update again."
         ) from None
 

@@ -20,7 +20,8 @@ _UNFINISHED: Final = {
     "CHERRY_PICK_HEAD": ("cherry-pick", "git cherry-pick"),
     "REVERT_HEAD": ("revert", "git revert"),
     "rebase-merge": ("rebase", "git rebase"),
-    "rebase-apply": ("rebase or `git am`", "git rebase"),
+    "rebase-apply/applying": ("`git am`", "git am"),
+    "rebase-apply": ("rebase", "git rebase"),
     "BISECT_LOG": ("bisection", "git bisect reset"),
 }
 _LARGEST: Final = 1_000_000
@@ -160,6 +161,11 @@ def _why_not_a_repository(root: Path, error: str) -> str:
 
 def _check_unfinished(git: Git) -> None:
     folder = Path(git.line("rev-parse", "--absolute-git-dir"))
+    if (lock := folder / "index.lock").exists():
+        raise UpdateRefused(
+            "Another git command is running, or was interrupted. Wait for it, or delete"
+            f" {shlex.quote(str(lock))} if there is none, and update again."
+        )
     for name, (operation, command) in _UNFINISHED.items():
         if (folder / name).exists():
             remedy = (

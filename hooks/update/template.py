@@ -69,7 +69,7 @@ def fetch_template(project: Project, workspace: Path) -> Template:
                 Git(path)("rev-parse", "HEAD")
             except GitError as error:
                 raise UpdateRefused(
-                    f"git cannot read the template {path}: {str(error).splitlines()[0]}. {moved}"
+                    f"git cannot read the template {path}: {error.reason}. {moved}"
                 ) from None
             return Template(path, address, folder)
         return Template(_clone(str(path), workspace, moved), address, folder)
@@ -93,11 +93,10 @@ def _clone(url: str, workspace: Path, moved: str) -> Path:
     try:
         Git(workspace)("clone", "--quiet", "--bare", "--", url, str(clone))
     except GitError as error:
-        lines = [line for line in str(error).splitlines() if line.startswith(("fatal:", "error:"))]
-        reason = re.sub(r"://[^/\s'\"]*@", "://", (lines or [str(error)])[-1])
+        reason = re.sub(r"://[^/\s'\"]*@", "://", error.reason)
         raise UpdateRefused(
             f"The template {source.without_credentials(url)} cannot be reached"
-            f" ({reason.partition(': ')[2].strip() or reason}). Check the network and your access."
+            f" ({reason}). Check the network and your access."
             f" {moved}"
         ) from None
     return clone

@@ -60,6 +60,37 @@ def test_unfinished_operation_is_refused(command: list[str], sentence: str, smal
     small.refused(f"{sentence}, and update again.")
 
 
+def test_unfinished_git_am_and_a_locked_index_are_refused(small: Small) -> None:
+    (small.folder / ".git/rebase-apply").mkdir()
+    (small.folder / ".git/rebase-apply/applying").touch()
+    small.refused("A `git am` is unfinished. Finish it, or run `git am --abort`, and update again.")
+
+    shutil.rmtree(small.folder / ".git/rebase-apply")
+    lock = small.folder / ".git/index.lock"
+    lock.touch()
+    small.refused(
+        f"Another git command is running, or was interrupted. Wait for it, or delete {lock} if there is"
+        " none, and update again."
+    )
+
+
+@in_depth
+def test_error_of_git_is_one_sentence(small: Small) -> None:
+    write(small.folder, {".gitattributes": "docs/* filter=missing\n"})
+    small.commit()
+    git(small.folder, "config", "filter.missing.clean", "/nowhere/filter")
+    git(small.folder, "config", "filter.missing.required", "true")
+    (small.folder / GUIDE).touch()
+
+    done = small.run()
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err == (
+        f"Error: git failed: {GUIDE}: clean filter 'missing' failed. Correct this, and run the command"
+        " again.\n"
+    )
+
+
 def test_sparse_checkout_is_refused(small: Small) -> None:
     git(small.folder, "sparse-checkout", "set", "docs", "shop")
     small.refused(
