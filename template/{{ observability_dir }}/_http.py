@@ -19,7 +19,6 @@ from ._settings import Settings
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
 # One span may be the reason why all of a request are rejected.
 _SPLITTABLE: Final = frozenset({400, 413, 422})
-_WRONG_ENDPOINT: Final = frozenset({301, 302, 303, 307, 308, 404, 405})
 
 
 class HTTPTransport:
@@ -100,7 +99,7 @@ class HTTPTransport:
         if 200 <= status < 300:
             return partial_success(answer, self._where)
         reason = f"{self._where} returned {status} ({http.client.responses.get(status)})."
-        if status in _WRONG_ENDPOINT:
+        if status not in _RETRYABLE | _SPLITTABLE:
             reason += " Check the endpoint."
         delay = response.headers.get("retry-after", "")  # in seconds; a date has no effect
         return ExportError(

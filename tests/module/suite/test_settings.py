@@ -39,6 +39,7 @@ def test_without_variables_nothing_is_exported(caplog: pytest.LogCaptureFixture)
     [
         ({}, f"{_settings.HONEYCOMB_ENDPOINT}/v1/traces"),
         ({"HONEYCOMB_API_ENDPOINT": "https://refinery:8080/"}, "https://refinery:8080/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "HTTP://[::1]:4318"}, "HTTP://[::1]:4318/v1/traces"),
         (
             {
                 "HONEYCOMB_API_ENDPOINT": "https://api.honeycomb.io",
