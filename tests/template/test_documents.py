@@ -69,9 +69,9 @@ def test_readme_is_short_and_lists_each_command() -> None:
     assert set(re.findall(r"`(\w+)`", "".join(rows))) == _COMMANDS.keys() - {"demo", "release"}
 
 
-@pytest.mark.parametrize("layout", ["new", "existing"])
-def test_guide_and_reference_are_short(layout: str, render: Render) -> None:
-    docs = render(layout=layout, package_dir="acme") / "docs"
+@pytest.mark.parametrize("answers", [{}, {"layout": "existing", "package_dir": "acme"}])
+def test_guide_and_reference_are_short(answers: dict[str, str], render: Render) -> None:
+    docs = render(**answers) / "docs"
 
     guide, reference = (docs / "observability.md", docs / "observability-reference.md")
     assert len((guide.read_text() + reference.read_text()).splitlines()) <= 600
