@@ -20,10 +20,8 @@ _tracer = trace.get_tracer(__name__)
 _SHARED: Final = context.create_key("span-attributes")
 # In the context of work for a request whose client may disconnect.
 REQUEST: Final = context.create_key("observability.request")
-# Attributes of exceptions: the last trace with an event for it and its description, and if none
-# may have one.
+# Attribute of an exception: the last trace that has an event for it, and its description.
 _RECORDED: Final = "_recorded_in_trace"
-EXPECTED: Final = "_is_expected"
 
 
 class traced:
@@ -184,20 +182,18 @@ def is_expected(error: BaseException) -> bool:
     """Return true if `error` is a response, or the normal end of a connection or a generator."""
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_expected, error.exceptions))
-    if isinstance(error, asyncio.CancelledError):
+    if isinstance(error, asyncio.CancelledError | OSError):  # a server may raise OSError then
         return bool(getattr(context.get_value(REQUEST), "disconnected", None))
     with suppress(ImportError):  # Starlette is optional
-        from starlette.exceptions import HTTPException
-        from starlette.requests import ClientDisconnect
-        from starlette.websockets import WebSocketDisconnect
+        from starlette import exceptions, requests, websockets
 
-        if isinstance(error, HTTPException):
+        if isinstance(error, exceptions.HTTPException):
             return error.status_code < 500
-        if isinstance(error, WebSocketDisconnect):
+        if isinstance(error, websockets.WebSocketDisconnect):
             return error.code in (1000, 1001, 1005, 1006)  # the last two: without a close frame
-        if isinstance(error, ClientDisconnect):
+        if isinstance(error, requests.ClientDisconnect):
             return True
-    return isinstance(error, GeneratorExit) or EXPECTED in vars(error)
+    return isinstance(error, GeneratorExit)
 
 
 def _members(error: BaseException) -> list[BaseException]:

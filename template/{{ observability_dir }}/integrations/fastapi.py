@@ -15,7 +15,7 @@ from opentelemetry.trace import Span
 
 from .._settings import excluded_urls, is_disabled, trusts_incoming
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
-from ..spans import EXPECTED, REQUEST, is_expected, is_recorded, record_exception, traced
+from ..spans import REQUEST, is_expected, is_recorded, record_exception, traced
 from .modal import invocation_attributes
 
 if TYPE_CHECKING:
@@ -178,9 +178,8 @@ class _Request:
             self.record(sys.exc_info()[1])  # of the handler that responds
         try:
             await send(message)
-        except OSError as error:
+        except OSError:
             self.disconnected = {"request.client_disconnected": True}
-            vars(error)[EXPECTED] = True
             raise
 
     def record(self, error: BaseException | None) -> None:
