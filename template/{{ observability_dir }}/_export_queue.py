@@ -148,8 +148,8 @@ class ExportQueue(SpanExporter):
 
     def wait_for_imports(self) -> None:
         """Wait before a fork: a module that is half imported then remains so in the child."""
-        if self._thread is not None:
-            with suppress(Exception):
+        with suppress(Exception):
+            if self._thread:
                 self._connect()
 
     def _is_empty(self) -> bool:
@@ -185,8 +185,8 @@ class ExportQueue(SpanExporter):
             self._changed.wait_for(
                 lambda: (
                     self._is_urgent
-                    or not self._new
                     or self._failed
+                    or len(self._new) != 1
                     or len(self._new[0].spans) >= self._settings.batch
                 ),
                 self._settings.delay_ms / 1_000,
@@ -197,12 +197,11 @@ class ExportQueue(SpanExporter):
             self._sending = queue.popleft() if queue else None
             return self._sending
 
-    def _send(self, batch: _Batch) -> ExportError | None:
+    def _send(self, batch: _Batch) -> Any:
         try:
             self._transport = self._transport or self._connect()
             request = encode_request(self._resource, batch.spans)
-            error: ExportError | None = self._transport.send(request, self._timeout)
-            return error
+            return self._transport.send(request, self._timeout)
         except Exception as error:  # noqa: BLE001 - the worker thread must continue
             return ExportError(reason=f"{repr(error)[:100]}.", retryable=True)
 
@@ -214,8 +213,7 @@ class ExportQueue(SpanExporter):
         is_kept, dropped = False, len(spans)
         if error is None or error.rejected:
             dropped = min(error.rejected, dropped) if error else 0
-            self._retries = self._rejections = 0
-            self._timed_out = False
+            self._retries, self._rejections, self._timed_out = 0, 0, False
         elif error.retryable:
             if error.timed_out:
                 self._timeout = max(self._timeout, min(2 * self._timeout, _MAX_TIMEOUT_SECONDS))

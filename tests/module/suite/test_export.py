@@ -255,7 +255,7 @@ def test_receiver_that_rejects_everything_is_not_sent_each_span() -> None:
     def refuse(names: list[str]) -> Action:
         return Action(400)
 
-    with ScriptedReceiver(refuses=refuse) as receiver, exporting(receiver) as queue:
+    with ScriptedReceiver(refuses=refuse) as receiver, exporting(receiver, **WAITING) as queue:
         for _ in range(5):
             create(queue, *(["bad"] * 1_000))
             queue.force_flush(10_000)
@@ -266,7 +266,8 @@ def test_receiver_that_rejects_everything_is_not_sent_each_span() -> None:
 
 def test_partial_success_is_logged_with_its_reason_and_count() -> None:
     script = deque([Action(rejected=2)])
-    with Log() as log, ScriptedReceiver(script) as receiver, exporting(receiver) as queue:
+    receiver = ScriptedReceiver(script)
+    with Log() as log, receiver, exporting(receiver, **WAITING) as queue:
         create(queue, "one", "two", "three", "four")
         assert not queue.force_flush(10_000)
         create(queue, "five")
