@@ -234,7 +234,7 @@ SET_UPS: Final = (
     # Endpoints
     endpoint("no scheme", "api.honeycomb.io", "URL"),
     endpoint("another scheme", "ftp://api.honeycomb.io", "URL"),
-    endpoint("a space", "https://api honeycomb.io", "the name api honeycomb.io is mistyped"),
+    endpoint("a space", "https://api honeycomb.io", "must be a URL such as https://"),
     endpoint("an invalid port", "https://api.honeycomb.io:99999", "URL"),
     endpoint("path twice", "{honeycomb}/v1/traces", "The endpoint ends with /v1/traces, which is"),
     endpoint(
