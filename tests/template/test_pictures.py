@@ -12,9 +12,11 @@ from ..conftest import TEMPLATE, Render, Workshop
 from ..pictures import check_picture
 from ..service.traces import PROMPT, SPANS, TREE, tree
 
-# Sends the prompt to the service, with a fake of Anthropic's API.
+# Sends the prompt to the service, with a fake of Anthropic's API. The prices are loaded before: on a busy
+# machine, the shutdown does not wait for them.
 REQUEST = f"""
 import os
+import genai_prices.data
 from tests.providers.messages_api import MessagesAPI
 
 with MessagesAPI() as api:
