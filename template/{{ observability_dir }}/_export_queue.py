@@ -149,7 +149,7 @@ class ExportQueue(SpanExporter):
     def wait_for_imports(self) -> None:
         """Wait before a fork: a module that is half imported then remains so in the child."""
         with suppress(Exception):
-            if self._thread:
+            if self._thread and not self._transport:
                 self._connect()
 
     def _is_empty(self) -> bool:
