@@ -104,12 +104,9 @@ def _shape(value: Any, leaves: dict[str, Any], path: str) -> Any:
     """Add the leaves of `value` to `leaves`. Return it with the n-th replaced by the n-th power of two."""
     if isinstance(value, str) and "[" in path:
         return value  # such as the modality of tokens
-    if type(value) is int:
-        leaves[path] = value
-        return 1 << len(leaves) - 1
-    if hasattr(value, "model_dump"):
+    if type(value) is not int and hasattr(value, "model_dump"):
         value = value.model_dump(mode="json", by_alias=True, warnings=False)
-    elif hasattr(value, "__dict__"):
+    elif type(value) is not int and hasattr(value, "__dict__"):
         value = vars(value)
     if isinstance(value, Mapping):
         if "prompt_token_count" in value:  # Gemini's SDK renames the API's fields

@@ -198,9 +198,9 @@ class TelemetryProcessor(SpanProcessor):
             self._sample(copy_span(span, attributes=attributes))
             return
         provider = str(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system"))
-        request_model = attributes.get("gen_ai.request.model")
-        model = str(attributes.get("gen_ai.response.model") or request_model)
-        defaults: dict[str, Any] = {"llm.provider": provider, "llm.model": request_model or model}
+        requested = attributes.get("gen_ai.request.model")
+        model = str(attributes.get("gen_ai.response.model") or requested)
+        defaults: dict[str, Any] = {"llm.provider": provider, "llm.model": requested or model}
         if reason := attributes.get("anthropic.message.stop_reason"):
             defaults["gen_ai.response.finish_reasons"] = (reason,)
 
@@ -210,15 +210,17 @@ class TelemetryProcessor(SpanProcessor):
 
         price_loader.when_loaded(add_cost)
 
-    def _events(self, span: ReadableSpan) -> list[Event]:
-        """Return the events of `span`, except exceptions that a child span has recorded.
+    def _events(self, span: ReadableSpan) -> list[Event] | None:
+        """Return the events of `span`, if there are any, except exceptions that a child has recorded.
 
         Every span that an exception crosses may record it, and Honeycomb bills each event. Children
         end before their parents, so the innermost span keeps the event.
         """
-        recorded = self._exceptions.pop(span.context.span_id, set())
-        events: list[Event] = []
-        for event in filter(None, map(redact_event, span.events)):
+        given, recorded = span.events, self._exceptions.pop(span.context.span_id, None)
+        if not given and not recorded:
+            return None
+        events, recorded = [], recorded or set()
+        for event in filter(None, map(redact_event, given)):
             if event.name == "exception":
                 attributes = event.attributes or {}
                 exception = attributes.get("exception.type"), attributes.get("exception.message")

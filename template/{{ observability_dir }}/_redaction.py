@@ -108,11 +108,12 @@ _SQL: Final = {
     rf'| "\w+"\.(?:{_NAME})? | (?P<value>{_NAME} | {_TEXT} | {_NUMBER})',
 }
 _SQL.update(mariadb=_SQL["mysql"], **{"microsoft.sql_server": _SQL["mssql"]})
+_NUMBERS: Final = frozenset({bool, int, float})
 # Names that `_rule` leaves alone.
 _plain: Final[set[str]] = set()
 
 
-def redact_span(span: ReadableSpan, events: list[Event], weight: int) -> ReadableSpan:
+def redact_span(span: ReadableSpan, events: list[Event] | None, weight: int) -> ReadableSpan:
     """Return `span` as it is exported: with `events`, its `SampleRate`, and without private values."""
     original: Any = span.attributes or {}
     name, description, state = span.name, span.status.description, span.context.trace_state
@@ -124,7 +125,7 @@ def redact_span(span: ReadableSpan, events: list[Event], weight: int) -> Readabl
     changed: dict[str, Any] = {}
     if attributes is not original:
         changed["attributes"] = attributes
-    if span.events:
+    if events is not None:
         changed["events"] = events
     if description:
         changed["status"] = Status(span.status.status_code, _redact_description(description, span))
@@ -137,16 +138,23 @@ def redact_attributes(attributes: Mapping[str, Any], *, is_server: bool = False)
     """Return `attributes` without private values: the same object if it contains none."""
     if _plain.issuperset(attributes):
         return attributes
-    rules = {name: _rule(name[:_MAX_NAME]) for name in attributes}
-    dropped = ("query", "request") if is_server else ("query",)
-    is_llm = "bare" in rules.values() and any(map(_LLM.match, attributes))
-    content = () if captures_content() else ("content", "bare") if is_llm else ("content",)
-    redacted: dict[str, Any] = {}
+    private: dict[str, str] = {}
     for name, value in attributes.items():
-        rule = rules[name]
-        if rule in dropped or rule in content and not isinstance(value, int | float):
+        rule = "" if name in _plain else _rule(name[:_MAX_NAME])
+        if (rule and (is_server or type(value) not in _NUMBERS)) or len(name) > _MAX_NAME:
+            private[name] = rule
+    if not private:
+        return attributes
+    is_llm = "bare" in private.values() and any(map(_LLM.match, attributes))
+    redacted = dict(attributes)
+    for name, rule in private.items():
+        value = redacted.pop(name)
+        is_content = rule == "content" or (rule == "bare" and is_llm)
+        if is_content and type(value) not in _NUMBERS and not captures_content():
             continue
-        if rule and isinstance(value, str):
+        if rule == "query" or (rule == "request" and is_server):
+            continue
+        if isinstance(value, str):
             value = _redact_text(rule, value, attributes)
         redacted[name[:_MAX_NAME]] = value
     return attributes if redacted == attributes else redacted

@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Self
 
@@ -40,8 +41,7 @@ class LLMCall:
         agent_name: str | None = None,
     ) -> None:
         self.span: Span = trace.INVALID_SPAN  # open inside the block, for custom attributes
-        self._provider = provider
-        self._model = model
+        self._provider, self._model = provider, model
         self._usage: Any = None
         self._started = 0.0
         attributes = {
@@ -72,11 +72,10 @@ class LLMCall:
 
         An unsupported usage object logs one warning; the span then has no tokens and no cost.
         """
-        try:
+        self._usage = flatten({})
+        with suppress(Exception):
             # Copied, because some frameworks add up the usage of all calls in one object.
             self._usage = usage if isinstance(usage, TokenUsage) else flatten(usage)
-        except Exception:  # noqa: BLE001 - telemetry never raises
-            self._usage = flatten({})
         if service_tier and isinstance(self._usage, tuple):
             self._usage[0]["service_tier"] = service_tier
         if model:
@@ -180,11 +179,7 @@ def usage_attributes(provider: str, model: str, usage: TokenUsage) -> dict[str, 
         "cache_creation.input_tokens": usage.cache_write_tokens or None,
         "reasoning.output_tokens": int(usage.others.get("output_reasoning_tokens", 0)) or None,
     }
-    attributes: dict[str, Any] = {
-        "llm.input_tokens": usage.input_tokens,
-        "llm.output_tokens": usage.output_tokens,
-        **{f"gen_ai.usage.{name}": each for name, each in tokens.items() if each is not None},
-    }
-    if cost := cost_usd(provider, model, usage):
-        attributes["llm.cost_usd"] = float(cost)
-    return attributes
+    attributes = {f"gen_ai.usage.{k}": v for k, v in tokens.items() if v is not None}
+    attributes |= {"llm.input_tokens": usage.input_tokens, "llm.output_tokens": usage.output_tokens}
+    cost = cost_usd(provider, model, usage)
+    return {**attributes, "llm.cost_usd": float(cost)} if cost else attributes

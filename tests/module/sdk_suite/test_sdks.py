@@ -1,11 +1,16 @@
 """Each SDK: every call is one span, with its tokens and its cost, and without content."""
 
 import re
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any, Final
 
 import anthropic
+import litellm
 import openai
 import pytest
+from google import genai
+from google.genai import types
 from observability import llm_call, span_attributes, traced
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
@@ -149,6 +154,61 @@ def test_retries_are_counted(apis: LLMAPIs, spans: FinishedSpans) -> None:
         )
 
     assert attributes(*spans())["http.request.resend_count"] == 1
+
+
+def retried_openai(apis: LLMAPIs) -> None:
+    client = openai.OpenAI(base_url=f"{apis.url}/v1")
+    client.chat.completions.create(model=GPT, messages=[{"role": "user", "content": "BUSY"}])
+
+
+def retried_google(apis: LLMAPIs) -> None:
+    retries = types.HttpRetryOptions(attempts=2, initial_delay=0.01)
+    options = types.HttpOptions(base_url=apis.url, retry_options=retries)
+    client = genai.Client(api_key="a-key", http_options=options)
+    client.models.generate_content(model=GEMINI, contents="BUSY")
+
+
+@pytest.mark.parametrize("is_in_llm_call", [False, True], ids=["alone", "in llm_call"])
+@pytest.mark.parametrize(
+    ("call", "provider", "model", "dollars"),
+    [
+        (retried_openai, "openai", GPT, OPENAI),
+        (retried_google, "gcp.gemini", GEMINI, GEMINI_COST),
+    ],
+    ids=["openai", "google-genai"],
+)
+def test_call_that_is_retried_is_one_span_with_one_cost(
+    call: Callable[[LLMAPIs], None],
+    provider: str,
+    model: str,
+    dollars: float,
+    is_in_llm_call: bool,
+    apis: LLMAPIs,
+    spans: FinishedSpans,
+) -> None:
+    with llm_call(provider, model) if is_in_llm_call else nullcontext():
+        call(apis)
+
+    assert len(apis.requests) == 2
+    assert attributes(*spans())["llm.cost_usd"] * 1e6 == pytest.approx(dollars)
+
+
+def test_cache_writes_of_litellm_are_priced_if_llm_call_has_its_usage(
+    apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    model = f"anthropic/{CLAUDE}"
+    with llm_call("anthropic", model) as call:
+        response: Any = litellm.completion(
+            model=model,
+            messages=[{"role": "user", "content": "a PROMPT"}],
+            api_base=apis.url,
+            api_key="a-key",
+        )
+        call.record_usage(response.usage, model=response.model)
+
+    found = attributes(*spans())
+    assert found["gen_ai.usage.cache_write.input_tokens"] == 100
+    assert found["llm.cost_usd"] * 1e6 == pytest.approx(ANTHROPIC)
 
 
 def test_stream_of_openai_without_usage_has_neither_tokens_nor_cost(
