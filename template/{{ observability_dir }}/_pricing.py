@@ -147,8 +147,8 @@ def _extracted(provider: str, usage: Any) -> Iterator[dict[str, int]]:
 
     for name in (_PROVIDERS.get(provider, provider), *_FIRST_PARTIES):
         with suppress(LookupError):
-            known = data_snapshot.get_snapshot().find_provider(None, name, None)
-            for each in known.extractors or ():
+            extractors = data_snapshot.get_snapshot().find_provider(None, name, None).extractors
+            for each in extractors or ():
                 root: Any = [each.root] if isinstance(each.root, str) else each.root
                 for outer in (root, root[:1]):  # `usage` may be the root, or contain it
                     response = reduce(lambda inner, part: {part: inner}, reversed(outer), usage)

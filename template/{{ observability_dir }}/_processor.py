@@ -53,7 +53,7 @@ class _Call:
             self.marks.add((self.usage.input_tokens, self.usage.output_tokens))
 
     def remove(self, *prefixes: str) -> None:
-        kept = (name for name in self.attributes if not name.startswith(prefixes))
+        kept = [name for name in self.attributes if not name.startswith(prefixes)]
         self.attributes = {name: self.attributes[name] for name in kept}
 
 
@@ -178,11 +178,9 @@ class TelemetryProcessor(SpanProcessor):
             added = {k: v for k, v in inner.attributes.items() if k.startswith(_OF_A_CALL)}
             call.attributes = {**added, **call.attributes}
         waiting = call.above.below if call.above else None
+        pass_on = self._add_cost if waiting is None else waiting.append
         for each in (*below, call):
-            if waiting is None:
-                self._add_cost(each)
-            else:
-                waiting.append(each)
+            pass_on(each)
         while waiting and len(waiting) > _MAX_BELOW:
             self._add_cost(waiting.pop(0))
 
