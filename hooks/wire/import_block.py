@@ -4,6 +4,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Sequence
+from itertools import takewhile
 from pathlib import Path
 
 import libcst as cst
@@ -60,9 +61,13 @@ def import_line(
 def is_first_party(project: Project, file: Path, top: str) -> bool:
     """Return True if a linter regards the package `top` as part of the project of `file`.
 
-    Ruff and isort look for it in the folder of their settings and in src below that.
+    Ruff and isort look for it in the folder of their settings and in src below that. Ruff also
+    recognizes the outermost package that contains the file.
     """
     files = set(project.files)
+    containing = [*takewhile(lambda each: each / "__init__.py" in files, file.parents)]
+    if containing and containing[-1].name == top:
+        return True
     folder, sources = Path(), [Path(), Path("src")]
     for each in file.parents:
         settings = each / "pyproject.toml"

@@ -1,7 +1,10 @@
 """`wire` in small repositories: the edits, a second run, and their removal."""
 
 import ast
+import json
+import subprocess
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -16,6 +19,13 @@ def changed_lines(before: bytes, after: bytes) -> tuple[list[str], list[str]]:
     removed = list((Counter(old) - Counter(new)).elements())
     added = list((Counter(new) - Counter(old)).elements())
     return [line.decode("latin-1") for line in removed], [line.decode("latin-1") for line in added]
+
+
+def with_unsorted_imports(folder: Path) -> set[str]:
+    """Return the files outside the module in which ruff finds unsorted imports."""
+    command = ["ruff", "check", "--no-cache", "--select=I001", "--output-format=json"]
+    done = subprocess.run([*command, "."], cwd=folder, check=False, capture_output=True, text=True)
+    return {each["filename"] for each in json.loads(done.stdout) if each["code"] == "I001"}
 
 
 @pytest.mark.parametrize("repository", ALL, ids=lambda each: each.name)
@@ -51,5 +61,8 @@ def test_wire_adds_lines_once_and_remove_restores_every_byte(
     assert wire(folder, *options) == repository.status
     assert contents(folder, before) == after
 
+    unsorted = with_unsorted_imports(folder / repository.root)
     wire(folder, "--yes", "--remove", *app_option(repository))
     assert contents(folder, before) == before
+    # Only files whose imports were not sorted before.
+    assert not unsorted or unsorted == with_unsorted_imports(folder / repository.root)

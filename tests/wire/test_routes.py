@@ -82,6 +82,8 @@ def test_variables_are_expanded(text: str, expanded: str) -> None:
          Install(APP, projects=(".",), has_project=False, is_locked=True, is_editable=True)),
         ("poetry install --no-root --only main",
          Install(APP, projects=(".",), extras=frozenset({"main"}), has_project=False, is_locked=True, is_editable=True)),
+        ("poetry install --only-root",
+         Install(APP, projects=(".",), is_locked=True, is_editable=True)),
         ("pipenv install --system --deploy", Install(APP, files=("Pipfile",), is_locked=True)),
         ("pip install /wheels/*", Install(APP)),
     ],

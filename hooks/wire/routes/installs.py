@@ -62,9 +62,7 @@ def find_installs(command: Command) -> Iterator[Install]:
             yield _uv(verb, rest, folder)
             return
         if name in ("poetry", "pdm") and (verb := _verb(rest)) in ("install", "export", "sync"):
-            has_project = verb != "export" and not {"--no-root", "--no-self", "--only-root"} & set(
-                rest
-            )
+            has_project = verb != "export" and not {"--no-root", "--no-self"} & set(rest)
             yield Install(
                 folder,
                 projects=(".",),
