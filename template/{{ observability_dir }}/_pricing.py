@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import subprocess
 import sys
 import time
+from ast import literal_eval
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -97,13 +97,13 @@ class TokenUsage:
 def flatten(usage: Any) -> tuple[dict[str, Any], str]:
     """Copy the leaves of an object, by the names in the API's JSON, joined by dots, and its shape."""
     leaves: dict[str, Any] = {}
-    return leaves, json.dumps(_shape(usage, leaves, ""))
+    return leaves, repr(_shape(usage, leaves, ""))
 
 
 def _shape(value: Any, leaves: dict[str, Any], path: str) -> Any:
     """Add the leaves of `value` to `leaves`. Return it with the n-th replaced by the n-th power of two."""
     if isinstance(value, str) and "[" in path:
-        return value  # such as the modality of tokens
+        return str.__str__(value)  # such as the modality of tokens
     if type(value) is not int and hasattr(value, "model_dump"):
         value = value.model_dump(mode="json", by_alias=True, warnings=False)
     elif type(value) is not int and hasattr(value, "__dict__"):
@@ -136,7 +136,7 @@ def _kinds(
             if name.partition("+")[0] in leaves:
                 sums.setdefault(kind, sum(leaves.get(each, 0) for each in name.split("+")))
     if has_prices:
-        found = max(_extracted(provider, json.loads(shape)), key=len, default={})
+        found = max(_extracted(provider, literal_eval(shape)), key=len, default={})
         sums.update(found)
     return {kind: [path for path in paths if n & leaves[path]] for kind, n in sums.items()}
 
