@@ -82,7 +82,7 @@ class TelemetryProcessor(SpanProcessor):
             added = {k: v for k, v in shared.items() if is_framework or k not in own}
             inherited = {k: above[k] for k in _INHERITED if k in above and k not in own}
             span.set_attributes(inherited | added)
-        if self._calls or is_call(above):
+        if self._calls or _OPERATION in above:
             parent_id = parent.get_span_context().span_id
             call = self._calls.get(parent_id)
             if is_call(above) and (call is None or call.span_id != parent_id):
@@ -97,7 +97,8 @@ class TelemetryProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         attributes: Any = span.attributes or {}
         call = self._calls.pop(span.context.span_id, None) if self._calls else None
-        if is_call(attributes) and (call is not None or "llm.input_tokens" not in attributes):
+        is_llm = _OPERATION in attributes and is_call(attributes)
+        if is_llm and (call is not None or "llm.input_tokens" not in attributes):
             if call is None or call.span_id != span.context.span_id:
                 call = _Call(span.context.span_id, call)
             call.end(span)

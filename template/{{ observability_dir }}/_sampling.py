@@ -134,11 +134,10 @@ class TailSampler:
 
     def start(self, span: ReadableSpan) -> None:
         with self._lock:
-            if span.parent is None or span.parent.is_remote:
+            if (parent := span.parent) is None or parent.is_remote:
                 # A request may repeat the trace ID of an earlier one.
                 self._decided.pop(span.context.trace_id, None)
             self._open(span)
-        self._export_kept()
 
     def hold(self, trace_id: int) -> Callable[[], None]:
         """Delay the decision of a trace until the returned function is called."""
@@ -161,7 +160,8 @@ class TailSampler:
                 trace.spans.append(span)
             if not trace.open:
                 self._decide(trace_id)
-        self._export_kept()
+        if self._kept:
+            self._export_kept()
 
     def decide_all(self) -> None:
         """Decide all open traces on the spans they have so far, because the process ends."""

@@ -121,7 +121,8 @@ def span_attributes(
 
 def shared_attributes(context_: Context | None = None) -> dict[str, AttributeValue]:
     """Return the attributes that `span_attributes` sets on spans started in this context."""
-    return cast(dict[str, AttributeValue], context.get_value(_SHARED, context_) or {})
+    attributes: Any = context.get_value(_SHARED, context_)
+    return attributes or {}
 
 
 def inject() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from opentelemetry import trace
+from opentelemetry import context, trace
 from opentelemetry.trace import Span, SpanKind
 
 from .._redaction import redact_sql
@@ -26,20 +26,22 @@ def trace_queries(sqlalchemy: Any) -> None:
 def _start_span(connection: Any, cursor: Any, statement: str, *others: Any) -> None:
     # Outside a trace (start-up, health checks, migrations) each query would start a new trace.
     # The request span has ended when background tasks run, and still is their parent.
-    if not trace.get_current_span().get_span_context().is_valid:
+    current = context.get_current()
+    if not trace.get_current_span(current).get_span_context().is_valid:
         return
     name = connection.dialect.name
     query = redact_sql(statement, name)
     span = _tracer.start_span(
         query.split(None, 1)[0].upper() if query else "QUERY",
+        current,
         kind=SpanKind.CLIENT,
         attributes={"db.system.name": _SYSTEMS.get(name, name), "db.query.text": query},
     )
     setattr(others[1], _SPAN, span)  # the context of the query
 
 
-def _end_span(context: Any, error: Any = None) -> None:
-    span: Span | None = getattr(context, _SPAN, None)
+def _end_span(execution: Any, error: Any = None) -> None:
+    span: Span | None = getattr(execution, _SPAN, None)
     if span is not None:
         if error is not None:
             record_exception(span, error.sqlalchemy_exception or error.original_exception)
