@@ -247,9 +247,12 @@ class _PriceLoader:
 
     def when_loaded(self, callback: Callable[[], None]) -> None:
         """Call `callback` now, or on the loading thread."""
+        if self._has_ended:
+            callback()
+            return
         self._waiting.append(callback)
         self.start_loading()
-        if self._has_ended:
+        if self._has_ended:  # meanwhile
             self.finish(0)
 
     def wait(self, timeout: float) -> None:

@@ -107,7 +107,7 @@ class TelemetryProcessor(SpanProcessor):
         # Older instrumentations create three or four spans per request.
         is_message = "asgi.event.type" in attributes or str(span.name).endswith(_ASGI_MESSAGES)
         has_left = span.kind is SpanKind.SERVER and not _CLIENT_LEFT.isdisjoint(attributes)
-        if has_left and attributes.get("http.response.status_code", 0) < 500:
+        if has_left and not str(attributes.get("http.response.status_code")).startswith("5"):
             # FastAPI and the contrib package record this as an error of the service.
             kept = {k: v for k, v in attributes.items() if k != "error.type"}
             events = [event for event in span.events if event.name != "exception"]

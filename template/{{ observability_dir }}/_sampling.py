@@ -132,12 +132,29 @@ class TailSampler:
         self._decided: OrderedDict[int, _Trace] = OrderedDict()  # the latest, without spans
         self._kept: list[tuple[list[ReadableSpan], int]] = []
 
-    def start(self, span: ReadableSpan) -> None:
+    def start(self, span: ReadableSpan, *, is_late: bool = False) -> None:
+        """Note that `span` is open. If it `is_late`, its trace was decided while it was open."""
+        context = span.context
         with self._lock:
-            if (parent := span.parent) is None or parent.is_remote:
-                # A request may repeat the trace ID of an earlier one.
-                self._decided.pop(span.context.trace_id, None)
-            self._open(span)
+            trace = self._traces.get(context.trace_id)
+            if trace is None:
+                is_remote = span.parent is not None and span.parent.is_remote
+                if not is_late and (span.parent is None or is_remote):
+                    # A request may repeat the trace ID of an earlier one.
+                    self._decided.pop(context.trace_id, None)
+                new = _Trace(head_weight(span), is_remote and self._settings.trust_incoming)
+                trace = self._traces[context.trace_id] = self._decided.pop(context.trace_id, new)
+                trace.started = time.monotonic()
+                oldest = next(iter(self._traces))
+                if trace.started - self._traces[oldest].started > MAX_SECONDS:
+                    self._decide(oldest)
+            trace.open[context.span_id] = span
+            trace.size += 1
+            self._size += 1
+            if trace.size > MAX_SPANS_PER_TRACE:
+                self._decide(context.trace_id)
+            elif self._size > MAX_SPANS:
+                self._decide(next(iter(self._traces)))
 
     def hold(self, trace_id: int) -> Callable[[], None]:
         """Delay the decision of a trace until the returned function is called."""
@@ -150,11 +167,11 @@ class TailSampler:
     def end(self, trace_id: int, key: object, span: ReadableSpan | None = None) -> None:
         """Buffer `span`, if it is not a duplicate; decide its trace if no other span is open."""
         with self._lock:
-            trace = self._traces.get(trace_id)
-            if trace is None:
+            if trace_id not in self._traces:
                 if span is None:
                     return
-                trace = self._open(span)  # decided while the span was open
+                self.start(span, is_late=True)
+            trace = self._traces[trace_id]
             trace.open.pop(key, None)
             if span is not None:
                 trace.spans.append(span)
@@ -169,26 +186,6 @@ class TailSampler:
             for trace_id in list(self._traces):
                 self._decide(trace_id)
         self._export_kept()
-
-    def _open(self, span: ReadableSpan) -> _Trace:
-        trace_id = span.context.trace_id
-        trace = self._traces.get(trace_id)
-        if trace is None:
-            is_remote = span.parent is not None and span.parent.is_remote
-            new = _Trace(head_weight(span), is_remote and self._settings.trust_incoming)
-            trace = self._traces[trace_id] = self._decided.pop(trace_id, new)
-            trace.started = time.monotonic()
-            oldest = next(iter(self._traces))
-            if trace.started - self._traces[oldest].started > MAX_SECONDS:
-                self._decide(oldest)
-        trace.open[span.context.span_id] = span
-        trace.size += 1
-        self._size += 1
-        if trace.size > MAX_SPANS_PER_TRACE:
-            self._decide(trace_id)
-        elif self._size > MAX_SPANS:
-            self._decide(next(iter(self._traces)))
-        return trace
 
     def _decide(self, trace_id: int) -> None:
         trace = self._traces.pop(trace_id)
