@@ -185,7 +185,11 @@ def test_sampler_ratio_is_converted_to_a_sample_rate(variables: dict[str, str], 
     "variables",
     [
         {"HONEYCOMB_ENABLED": "false"},
+        {"HONEYCOMB_ENABLED": "No"},
+        {"HONEYCOMB_ENABLED": "off"},
+        {"HONEYCOMB_ENABLED": "0"},
         {"OTEL_SDK_DISABLED": "true"},
+        {"OTEL_SDK_DISABLED": "yes"},
         {"OTEL_TRACES_SAMPLER": "always_off"},
     ],
 )
