@@ -23,7 +23,6 @@ MAX_QUEUED_BYTES: Final = 16_000_000
 # Below gRPC's limit of 4 MiB. Large, so that a backlog drains to a receiver that responds slowly.
 _MAX_BATCH_BYTES: Final = 2_000_000
 _MAX_BACKOFF_SECONDS: Final = 30.0
-_MAX_TIMEOUT_SECONDS: Final = 30.0
 SHUTDOWN_SECONDS: Final = 4.7
 _MAX_FAILURES: Final = 8  # of one span, each after another request was accepted
 _MAX_REJECTIONS: Final = 20  # in a row: if all spans are rejected, not each is sent by itself
@@ -61,10 +60,8 @@ class ExportQueue(SpanExporter):
     """
 
     def __init__(self, connect: Callable[[], Any], resource: bytes, settings: Settings) -> None:
-        self._connect = connect
-        self._resource = resource
-        self._settings = settings
-        self._timeout = settings.timeout  # grows if the receiver responds later
+        self._connect, self._resource, self._settings = connect, resource, settings
+        self._timeout = settings.timeout  # doubles, up to 30 s, if the receiver responds later
         self._scopes: dict[int, tuple[InstrumentationScope | None, bytes]] = {}
         self.reset()
 
@@ -216,7 +213,7 @@ class ExportQueue(SpanExporter):
             self._retries, self._rejections, self._timed_out = 0, 0, False
         elif error.retryable:
             if error.timed_out:
-                self._timeout = max(self._timeout, min(2 * self._timeout, _MAX_TIMEOUT_SECONDS))
+                self._timeout = max(self._timeout, min(2 * self._timeout, 30.0))
             pause = error.retry_after or 2 ** min(self._retries, 5) * random.uniform(0.5, 1.5)
             self._pause = min(pause, _MAX_BACKOFF_SECONDS)
             batch.failures += self._retries == 0
@@ -255,7 +252,5 @@ class ExportQueue(SpanExporter):
 def partial_success(response: bytes, where: str) -> ExportError | None:
     """Return an error if an ExportTraceServiceResponse reports rejected spans."""
     rejected, message = decode_partial_success(response)
-    if not 0 < rejected < 2**63:
-        return None
     reason = f"{where} rejected {rejected} spans: {message[:100]!r}"
-    return ExportError(reason=reason, rejected=rejected)
+    return ExportError(reason=reason, rejected=rejected) if 0 < rejected < 2**63 else None

@@ -42,9 +42,8 @@ class HTTPTransport:
         if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
             server = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
             if server.username:
-                name_and_password = unquote(f"{server.username}:{server.password or ''}").encode()
-                encoded = b64encode(name_and_password).decode()
-                credentials["proxy-authorization"] = f"Basic {encoded}"
+                login = unquote(f"{server.username}:{server.password or ''}").encode()
+                credentials["proxy-authorization"] = f"Basic {b64encode(login).decode()}"
         host, port = server.hostname or "", server.port
         self._connection = http.client.HTTPConnection(host, port)
         if url.scheme == "https":

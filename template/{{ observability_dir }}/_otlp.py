@@ -16,20 +16,14 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext
 
-_fixed64: Final = Struct("<Q").pack
-_times: Final = Struct("<BQBQ").pack
-_fixed32: Final = Struct("<I").pack
-_double: Final = Struct("<d").pack
+_fixed32, _fixed64, _double, _times = (Struct(f"<{each}").pack for each in ("I", "Q", "d", "BQBQ"))
 # Bits of a span's flags: whether its parent is remote is known, and it is.
-_REMOTE_KNOWN: Final = 0x100
-_REMOTE: Final = 0x200
+_REMOTE_KNOWN, _REMOTE = 0x100, 0x200
 # Honeycomb's limits of a field and of an event.
 _MAX_VALUE_BYTES: Final = 65_535
 _MAX_SPAN_BYTES: Final = 1_000_000
 _SHORT_VALUE: Final = 1_024
-# An integer, in the few messages that are decoded.
-VARINT: Final = rb"([\x80-\xff]{0,9}[\x00-\x7f])"
-_PARTIAL_SUCCESS: Final = re.compile(rb"\n%b\x08%b(?:\x12%b(.*))?" % ((VARINT,) * 3), re.DOTALL)
+VARINT: Final = rb"([\x80-\xff]{0,9}[\x00-\x7f])"  # in the few messages that are decoded
 
 
 def encode_span(span: ReadableSpan) -> bytes:
@@ -71,8 +65,8 @@ def _span(span: ReadableSpan, attributes: Mapping[str, Any], events: Iterable[Ev
 
 
 def _ids(context: SpanContext) -> bytes:
-    trace_id, span_id = context.trace_id.to_bytes(16, "big"), context.span_id.to_bytes(8, "big")
-    return b"\x0a\x10" + trace_id + b"\x12\x08" + span_id
+    trace_id = b"\x0a\x10" + context.trace_id.to_bytes(16, "big")
+    return trace_id + b"\x12\x08" + context.span_id.to_bytes(8, "big")
 
 
 @lru_cache(maxsize=1024)
@@ -82,12 +76,10 @@ def _name_and_kind(name: str, kind: int) -> bytes:
 
 
 def encode_resource(resource: Resource) -> bytes:
-    """Encode a Resource as a field of ResourceSpans."""
     return _field(b"\x0a", _attributes(b"\x0a", resource.attributes))
 
 
 def encode_scope(scope: InstrumentationScope | None) -> bytes:
-    """Encode an InstrumentationScope as a field of ScopeSpans."""
     if scope is None:
         return b""
     name = _text(b"\x0a", scope.name) + _text(b"\x12", scope.version or "")
@@ -165,6 +157,6 @@ def decode_varint(encoded: bytes) -> int:
 
 def decode_partial_success(response: bytes) -> tuple[int, str]:
     """Return the number of spans that an ExportTraceServiceResponse rejects, and the reason."""
-    if found := _PARTIAL_SUCCESS.fullmatch(response):
+    if found := re.fullmatch(rb"(?s)\n%b\x08%b(?:\x12%b(.*))?" % ((VARINT,) * 3), response):
         return decode_varint(found[2]), (found[4] or b"").decode(errors="replace")
     return 0, ""

@@ -8,7 +8,6 @@ from functools import wraps
 from typing import Any, Final, TypeVar, cast
 
 from opentelemetry import context, propagate, trace
-from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
@@ -18,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _tracer = trace.get_tracer(__name__)
 _SHARED: Final = context.create_key("span-attributes")
-# In the context of work for a request whose client may disconnect.
+# In the scope of a request, and in the context of work for it: its client may disconnect.
 REQUEST: Final = context.create_key("observability.request")
 # Attribute of an exception: the last trace that has an event for it, and its description.
 _RECORDED: Final = "_recorded_in_trace"
@@ -42,9 +41,7 @@ class traced:
     def __init__(
         self, name: str, attributes: Attributes = None, *, kind: SpanKind = SpanKind.INTERNAL
     ) -> None:
-        self._name = name
-        self._attributes = attributes
-        self._kind = kind
+        self._name, self._attributes, self._kind = name, attributes, kind
 
     def __enter__(self) -> Span:
         self._previous = context.get_current()
@@ -65,12 +62,6 @@ class traced:
             context.attach(self._previous)
         if error is not None:
             record_exception(self._span, error)
-
-    async def __aenter__(self) -> Span:
-        return self.__enter__()
-
-    async def __aexit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        self.__exit__(kind, error, traceback)
 
     def __call__(self, function: F) -> F:
         if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
@@ -119,7 +110,7 @@ def span_attributes(
         context.attach(context.set_value(_SHARED, before))  # not detached, as in `traced`
 
 
-def shared_attributes(context_: Context | None = None) -> dict[str, AttributeValue]:
+def shared_attributes(context_: context.Context | None = None) -> dict[str, AttributeValue]:
     """Return the attributes that `span_attributes` sets on spans started in this context."""
     attributes: Any = context.get_value(_SHARED, context_)
     return attributes or {}
@@ -143,7 +134,7 @@ def extract(carrier: Mapping[str, str] | None) -> Iterator[None]:
     Without a carrier, spans belong to the current trace, or start one.
     """
     previous = context.get_current()
-    context.attach(propagate.extract(carrier, previous) if carrier else previous)
+    context.attach(propagate.extract(carrier or {}, previous))
     try:
         yield
     finally:
@@ -192,8 +183,7 @@ def is_expected(error: BaseException) -> bool:
             return error.status_code < 500
         if isinstance(error, websockets.WebSocketDisconnect):
             return error.code in (1000, 1001, 1005, 1006)  # the last two: without a close frame
-        if isinstance(error, requests.ClientDisconnect):
-            return True
+        return isinstance(error, requests.ClientDisconnect | GeneratorExit)
     return isinstance(error, GeneratorExit)
 
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, trace
 from opentelemetry.trace import Span
@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
-
-# In a scope: the request, or None if it is not traced. Mounted applications have the same scope.
-_REQUEST: Final = "observability.request"
 
 
 def instrument_app(
@@ -111,7 +108,7 @@ def _trace_with_contrib(app: Any, is_excluded: Callable[[Any], bool]) -> Any:
         observed = create_span(_Observed(app)) if create_span else _Observed(app)
 
         async def trace_request(scope: Scope, receive: Receive, send: Send) -> None:
-            is_untraced = _REQUEST in scope or is_excluded(scope)
+            is_untraced = REQUEST in scope or is_excluded(scope)
             await (app if is_untraced else observed)(scope, receive, send)
 
         return trace_request
@@ -131,8 +128,9 @@ class _Observed:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         release_trace = None
-        if _REQUEST not in scope:
-            span, scope[_REQUEST] = trace.get_current_span(), None
+        # Mounted applications have the same scope. None: the request is not traced.
+        if REQUEST not in scope:
+            span, scope[REQUEST] = trace.get_current_span(), None
             if scope["type"] == "lifespan":
                 send = partial(_flush_before, send)
             elif span.is_recording():
@@ -140,11 +138,10 @@ class _Observed:
                     span.set_attribute("network.protocol.name", "websocket")
                 if "modal" in sys.modules:
                     span.set_attributes(invocation_attributes("http"))
-                request = scope[_REQUEST] = _Request(span)
+                request = scope[REQUEST] = _Request(span)
                 context.attach(context.set_value(REQUEST, request))
                 receive, release_trace = partial(request.receive, receive), hold_trace(span)
-        request = scope[_REQUEST]
-        if request is None:
+        if (request := scope[REQUEST]) is None:
             return await self._app(scope, receive, send)
         try:
             await self._app(scope, receive, partial(request.send, send))

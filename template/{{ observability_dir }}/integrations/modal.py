@@ -18,21 +18,19 @@ logger = logging.getLogger(__name__)
 _has_served = False
 
 
-def is_container(environment: Mapping[str, str] = os.environ) -> bool:
-    return environment.get("MODAL_IS_REMOTE") == "1"
+def is_container() -> bool:
+    return os.environ.get("MODAL_IS_REMOTE") == "1"
 
 
-def container_attributes(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+def container_attributes() -> dict[str, str]:
     """Return resource attributes from Modal's environment variables, or none outside Modal."""
-    if not is_container(environment):
-        return {}
-    provider = environment.get("MODAL_CLOUD_PROVIDER", "").removeprefix("CLOUD_PROVIDER_").lower()
+    provider = os.environ.get("MODAL_CLOUD_PROVIDER", "").removeprefix("CLOUD_PROVIDER_").lower()
     attributes = {
-        "cloud.platform": "modal",
+        "cloud.platform": "modal" if is_container() else None,
         "cloud.provider": "oracle_cloud" if provider == "oci" else provider,
-        "cloud.region": environment.get("MODAL_REGION"),
-        "faas.instance": environment.get("MODAL_TASK_ID"),
-        "faas.version": environment.get("MODAL_IMAGE_ID"),
+        "cloud.region": os.environ.get("MODAL_REGION"),
+        "faas.instance": os.environ.get("MODAL_TASK_ID"),
+        "faas.version": os.environ.get("MODAL_IMAGE_ID"),
     }
     return {name: value for name, value in attributes.items() if value}
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 
 import pytest
 from observability import get_tracer, span_attributes, traced
-from opentelemetry import trace
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace import StatusCode
@@ -53,17 +52,6 @@ def test_overlapping_calls_of_one_function_have_separate_spans(spans: FinishedSp
     assert len(finished) == 6
     assert len({span.context.span_id for span in finished}) == 6
     assert len([span for span in finished if span.parent is None]) == 3
-
-
-def test_traced_is_an_async_context_manager(spans: FinishedSpans) -> None:
-    async def block() -> None:
-        async with traced("block") as span:
-            assert trace.get_current_span() is span
-
-    asyncio.run(block())
-
-    assert [span.name for span in spans()] == ["block"]
-    assert not trace.get_current_span().is_recording()
 
 
 def test_cancelled_task_has_error_status_without_an_event(spans: FinishedSpans) -> None:
