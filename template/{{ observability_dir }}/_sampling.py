@@ -114,9 +114,8 @@ class _Trace:
 class TailSampler:
     """Buffer the spans of each trace until its last one ends, then export or drop all of them.
 
-    `export` is called with each kept span and the number of traces that its trace represents. If
-    the buffer is full or a trace stays open too long, the oldest is decided on the spans it has so
-    far. Later spans of a decided trace are buffered and decided like a trace.
+    `export` gets each kept span and the number of traces that its trace represents. The oldest trace
+    is decided early if the buffer is full or it stays open too long; later spans like a trace.
     """
 
     def __init__(self, settings: Settings, export: Callable[[ReadableSpan, int], None]) -> None:

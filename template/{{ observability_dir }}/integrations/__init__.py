@@ -2,12 +2,22 @@
 
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.machinery import ModuleSpec, PathFinder
 from typing import Any, Final
 
 logger = logging.getLogger(__name__)
 _trace_calls: Final[dict[str, Callable[[Any], None]]] = {}  # by the name of a module
+
+
+@contextmanager
+def never_raises(warning: str) -> Iterator[None]:
+    """Log an exception instead: a service must not fail because of its telemetry."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001
+        logger.warning("%s: %s", warning, error)
 
 
 def when_imported(name: str, trace_calls: Callable[[Any], None]) -> None:
@@ -20,10 +30,8 @@ def when_imported(name: str, trace_calls: Callable[[Any], None]) -> None:
 
 
 def _trace(name: str) -> None:
-    try:
+    with never_raises(f"Could not trace calls of {name}"):
         _trace_calls[name](sys.modules[name])
-    except Exception as error:  # noqa: BLE001 - telemetry never raises
-        logger.warning("Could not trace calls of %s: %s", name, error)
 
 
 class _Finder:

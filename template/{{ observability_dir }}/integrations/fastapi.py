@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -16,15 +15,15 @@ from opentelemetry.trace import Span
 from .._settings import excluded_urls, is_disabled, trusts_incoming
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
 from ..spans import REQUEST, is_expected, is_recorded, record_exception, traced
+from . import never_raises
 from .modal import invocation_attributes
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-logger = logging.getLogger(__name__)
 
-
+@never_raises("Could not trace requests")
 def instrument_app(
     app: FastAPI, *, untraced_paths: Sequence[str] = ("/healthz", "/health", "/livez", "/readyz")
 ) -> None:
@@ -34,32 +33,28 @@ def instrument_app(
     before the first request. Calls `setup_observability` if that has not been called. Never raises.
     """
     setup_observability()
-    try:
-        if getattr(app.state, "is_observed", False) or is_disabled("fastapi"):
-            return
-        from starlette.middleware import Middleware
+    if getattr(app.state, "is_observed", False) or is_disabled("fastapi"):
+        return
+    from starlette.middleware import Middleware
 
-        # FastAPI 0.142 and later traces itself; before, the contrib package traces it.
-        trace_with = _trace_natively if "_telemetry" in vars(app) else _trace_with_contrib
-        outer = Middleware(trace_with(app, _exclusion(untraced_paths)))
-        build_middleware_stack = app.build_middleware_stack
+    # FastAPI 0.142 and later traces itself; before, the contrib package traces it.
+    trace_with = _trace_natively if "_telemetry" in vars(app) else _trace_with_contrib
+    outer = Middleware(trace_with(app, _exclusion(untraced_paths)))
+    build_middleware_stack = app.build_middleware_stack
 
-        def build_observed_middleware_stack() -> ASGIApp:
-            app.user_middleware = [outer, *app.user_middleware, Middleware(_Observed)]
-            return build_middleware_stack()
+    def build_observed_middleware_stack() -> ASGIApp:
+        app.user_middleware = [outer, *app.user_middleware, Middleware(_Observed)]
+        return build_middleware_stack()
 
-        app.build_middleware_stack = build_observed_middleware_stack  # type: ignore[method-assign]
-        _trace_background_tasks()
-        app.state.is_observed = True
-    except Exception as error:  # noqa: BLE001 - telemetry never raises
-        logger.warning("Could not trace requests: %s", error)
+    app.build_middleware_stack = build_observed_middleware_stack  # type: ignore[method-assign]
+    _trace_background_tasks()
+    app.state.is_observed = True
 
 
 def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
-    """Return a function that is true for a request whose path is excluded.
+    """Return a function that limits a request's trace context and is true if its path is excluded.
 
-    The path is the one that is routed: a client words the rest of the URL, such as the host. The
-    function also limits the request's trace context, which is extracted after it returns.
+    The path is the one that is routed: a client words the rest of the URL, such as the host.
     """
     paths, pattern = frozenset(untraced_paths), excluded_urls()
     # The trace state contains a weight.
@@ -119,8 +114,7 @@ def _trace_with_contrib(app: Any, is_excluded: Callable[[Any], bool]) -> Any:
 class _Observed:
     """Record the failures of a request, and keep its trace open until all of its work ends.
 
-    It is outside the application's own middleware, and inside it, because a middleware or an
-    exception handler may turn an exception into a response.
+    Outside and inside the application's middleware, which may respond to an exception.
     """
 
     def __init__(self, app: ASGIApp) -> None:

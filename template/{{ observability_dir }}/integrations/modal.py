@@ -1,6 +1,5 @@
 """Modal: functions in the trace of their caller, and the name, shutdown and IDs of a container."""
 
-import logging
 import os
 import re
 import signal
@@ -13,8 +12,8 @@ from opentelemetry import trace
 from opentelemetry.trace import SpanKind
 
 from ..spans import extract, traced
+from . import never_raises
 
-logger = logging.getLogger(__name__)
 _has_served = False
 
 
@@ -35,6 +34,7 @@ def container_attributes() -> dict[str, str]:
     return {name: value for name, value in attributes.items() if value}
 
 
+@never_raises("Could not prepare the Modal container")
 def enter_container(name: str, function: Any) -> None:
     """Prepare a container of a `modal.Function` that serves HTTP. Never raises.
 
@@ -42,14 +42,11 @@ def enter_container(name: str, function: Any) -> None:
     shop.serve; it becomes `faas.name`, for which Modal has no variable. Under `modal serve`,
     ENVIRONMENT defaults to development. SIGTERM shuts the container down like Modal's own SIGINT.
     """
-    try:
-        _prepare(name)
-        # `modal serve` appends -dev, or MODAL_DEV_SUFFIX, to the function's name in the URL.
-        served = "--" + re.escape(name.replace(".", "-")) + r"-[A-Za-z0-9]{1,8}\.modal\.run"
-        if re.search(served, function.get_web_url() or ""):
-            os.environ.setdefault("ENVIRONMENT", "development")
-    except Exception as error:  # noqa: BLE001 - telemetry never raises
-        logger.warning("Could not prepare the Modal container: %s", error)
+    _prepare(name)
+    # `modal serve` appends -dev, or MODAL_DEV_SUFFIX, to the function's name in the URL.
+    served = "--" + re.escape(name.replace(".", "-")) + r"-[A-Za-z0-9]{1,8}\.modal\.run"
+    if re.search(served, function.get_web_url() or ""):
+        os.environ.setdefault("ENVIRONMENT", "development")
 
 
 def _prepare(name: str) -> None:
