@@ -90,6 +90,17 @@ LLM_SDKS: Final = (
     "pydantic-ai-slim[anthropic,openai]",
     "pytest",
 )
+# Separate, because its package for OpenAI would hold back the other SDKs.
+LLAMA_INDEX: Final = (
+    "fastapi",
+    "genai-prices",
+    "llama-index-core>=0.14.19",
+    "llama-index-llms-openai",
+    "opentelemetry-instrumentation-genai-llama-index",
+    "opentelemetry-instrumentation-genai-openai",
+    "opentelemetry-sdk",
+    "pytest",
+)
 
 
 @dataclass(frozen=True)

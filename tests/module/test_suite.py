@@ -10,7 +10,7 @@ import pytest
 
 from ..conftest import TEMPLATE
 from ..depth import in_depth
-from ..environments import LLM_SDKS, NEWEST, OLDER, OLDEST, Environment, environment
+from ..environments import LLAMA_INDEX, LLM_SDKS, NEWEST, OLDER, OLDEST, Environment, environment
 
 SUITE: Final = Path(__file__).parent / "suite"
 # Middle versions matter only to the integration with the library that they are a version of.
@@ -136,10 +136,23 @@ def test_suite_passes_without_the_tracer_provider_of_the_module(
 
 
 @in_depth  # imports ten SDKs and frameworks; test_oldest_and_newest.py calls the two most used
-def test_sdk_suite_passes(shared: Path, rendering: Path) -> None:
-    done = environment(shared, "llm-sdks", LLM_SDKS).run(
+@pytest.mark.parametrize(
+    ("name", "requirements", "arguments"),
+    [
+        ("llm-sdks", LLM_SDKS, ["--ignore=test_llama_index.py"]),
+        ("llama-index", LLAMA_INDEX, ["test_llama_index.py"]),
+    ],
+)
+def test_sdk_suite_passes(
+    name: str,
+    requirements: tuple[str, ...],
+    arguments: list[str],
+    shared: Path,
+    rendering: Path,
+) -> None:
+    done = environment(shared, name, requirements).run(
         SUITE.with_name("sdk_suite"),
-        *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+        *("-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments),
         variables={"PYTHONPATH": f"{rendering}:{TEMPLATE}"},
     )
 

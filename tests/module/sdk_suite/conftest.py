@@ -4,7 +4,6 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from agents import set_trace_processors
 from observability.testing import capture_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -12,10 +11,8 @@ from tests.fakes.llm import LLMAPIs
 
 FinishedSpans = Callable[[], list[ReadableSpan]]
 
-# LiteLLM would fetch prices, openai-agents upload traces. OPENAI_AGENTS_DISABLE_TRACING would disable
-# its spans too.
+# LiteLLM would fetch prices.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
-set_trace_processors([])
 
 
 @pytest.fixture(scope="session")

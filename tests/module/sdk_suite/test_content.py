@@ -7,8 +7,8 @@ from tests.fakes.llm import LLMAPIs
 
 from .conftest import FinishedSpans
 from .sdks import GPT, SDKS, Call, failing
+from .spans import content
 from .test_frameworks import FRAMEWORKS
-from .test_sdks import content
 
 
 @pytest.mark.parametrize("prompt", ["a PROMPT", "FAIL, a PROMPT"])

@@ -6,13 +6,12 @@ from typing import Any, Final
 
 import pytest
 from agents import Agent as OpenAIAgent
-from agents import Runner, function_tool
+from agents import Runner, function_tool, set_trace_processors
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
 from langgraph.graph import MessagesState, StateGraph
 from observability import llm_call, span_attributes, traced
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 from pydantic_ai import Agent
 
@@ -20,9 +19,13 @@ from tests.fakes.llm import LLMAPIs
 
 from .conftest import FinishedSpans
 from .sdks import CLAUDE, GPT, run
-from .test_sdks import ANTHROPIC, OPENAI, attributes
+from .spans import attributes, tree
+from .test_sdks import ANTHROPIC, OPENAI
 
 PROMPT: Final = "a PROMPT"
+
+# openai-agents would upload traces. OPENAI_AGENTS_DISABLE_TRACING would disable its spans too.
+set_trace_processors([])
 
 
 def weather(city: str) -> str:
@@ -105,15 +108,6 @@ FRAMEWORKS: Final[dict[str, tuple[Callable[[], Any], str, str, float]]] = {
     "pydantic-ai, openai": (pydantic_ai_openai, AGENT, GPT, OPENAI),
     "pydantic-ai, anthropic": (pydantic_ai_anthropic, AGENT, CLAUDE, ANTHROPIC),
 }
-
-
-def tree(spans: list[ReadableSpan], parent: int | None = None, indent: str = "") -> str:
-    """Draw the names of `spans` as a tree, with indented children."""
-    return "".join(
-        f"{indent}{span.name}\n{tree(spans, span.context.span_id, indent + '  ')}"
-        for span in spans
-        if (span.parent.span_id if span.parent else None) == parent
-    )
 
 
 @pytest.mark.parametrize("framework", FRAMEWORKS)

@@ -1,6 +1,5 @@
 """Each SDK: every call is one span, with its tokens and its cost, and without content."""
 
-import re
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Final
@@ -12,13 +11,13 @@ import pytest
 from google import genai
 from google.genai import types
 from observability import llm_call, span_attributes, traced
-from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import StatusCode
 
 from tests.fakes.llm import LLMAPIs
 
 from .conftest import FinishedSpans
 from .sdks import BEDROCK, CLAUDE, GEMINI, GPT, SDKS, Call, failing
+from .spans import attributes, content
 
 # Dollars per million tokens: 200 or 100 plain input, 1,000 read, 60 written for five minutes and 40
 # for an hour, 300 output.
@@ -41,29 +40,6 @@ EXPECTED: Final = {
     "openai_embeddings": ("openai", "text-embedding-3-small", 8 * 0.02),
     "openai_responses": ("openai", GPT, OPENAI),
 }
-CONTENT: Final = re.compile("PROMPT|COMPLETION|CITY|DESCRIPTION|RESULT")
-
-
-def attributes(span: ReadableSpan) -> dict[str, Any]:
-    return dict(span.attributes or {})
-
-
-def content(spans: list[ReadableSpan]) -> list[tuple[str, str]]:
-    """The fields of `spans` that contain text of a call."""
-    fields = [
-        (name, str(value))
-        for span in spans
-        for name, value in [
-            *attributes(span).items(),
-            ("status", span.status.description),
-            *(
-                (f"{event.name}.{k}", v)
-                for event in span.events
-                for k, v in (event.attributes or {}).items()
-            ),
-        ]
-    ]
-    return [(name, value[:80]) for name, value in fields if CONTENT.search(value)]
 
 
 @pytest.mark.parametrize("offers_tool", [False, True], ids=["text", "tool"])
