@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 from ast import literal_eval
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,6 @@ from functools import lru_cache, partial, reduce
 from importlib.util import find_spec
 from operator import mul
 from pathlib import Path
-from subprocess import DEVNULL
 from threading import Thread
 from typing import Any, Final, Self
 
@@ -73,13 +71,10 @@ class TokenUsage:
 
         `provider` is its name in OpenTelemetry. Raises TypeError if no token count is recognized.
         """
-        return usage if isinstance(usage, cls) else cls.of_leaves(flatten(usage), provider)
-
-    @classmethod
-    def of_leaves(cls, usage: tuple[dict[str, Any], str], provider: str) -> Self:
-        """Convert usage that `flatten` has copied."""
-        leaves, shape = usage
-        kinds = _kinds(provider, shape, tuple(leaves), price_loader.is_loaded)
+        if isinstance(usage, cls):
+            return usage
+        leaves, shape = usage if isinstance(usage, tuple) else flatten(usage)
+        kinds = _kinds(provider if price_loader.is_loaded else "", shape, tuple(leaves))
         used = [leaves[path] for paths in kinds.values() for path in paths]
         if not used or not all(type(each) in (int, float) and 0 <= each < 1e15 for each in used):
             raise TypeError(f"unsupported usage object ({', '.join(leaves)[:99]})")
@@ -89,8 +84,8 @@ class TokenUsage:
         basic = {name: int(counts.pop(name, 0)) for name in _BASIC}
         tier = str(leaves.get("trafficType", "")).removeprefix("ON_DEMAND_")
         given = {"service_tier": tier, **leaves}
-        conditions = {name: str(given.get(name, "")).lower() for name in _CONDITIONS}
-        conditions = {k: v for k, v in conditions.items() if v not in _STANDARD}
+        named = {name: str(given.get(name, "")).lower() for name in _CONDITIONS}
+        conditions = {k: v for k, v in named.items() if v not in _STANDARD}
         return cls(**basic, others={k: v for k, v in counts.items() if v}, conditions=conditions)
 
 
@@ -106,38 +101,30 @@ def _shape(value: Any, leaves: dict[str, Any], path: str) -> Any:
         return str.__str__(value)  # such as the modality of tokens
     if type(value) is not int and hasattr(value, "model_dump"):
         value = value.model_dump(mode="json", by_alias=True, warnings=False)
-    elif type(value) is not int and hasattr(value, "__dict__"):
-        value = vars(value)
+    value = getattr(value, "__dict__", value)
     if isinstance(value, Mapping):
         if "prompt_token_count" in value:  # Gemini's SDK renames the API's fields
             value = {re.sub(r"_(.)", lambda m: m[1].upper(), name): value[name] for name in value}
-        start = f"{path}." if path else ""
-        named = [(str(name), each) for name, each in value.items() if each is not None]
-        return {name: _shape(each, leaves, start + name) for name, each in named}
+        return {str(k): _shape(v, leaves, f"{path}.{k}") for k, v in value.items() if v is not None}
     if isinstance(value, list | tuple):
         return [_shape(each, leaves, f"{path}[{index}]") for index, each in enumerate(value)]
-    leaves[path] = value
+    leaves[path.removeprefix(".")] = value
     return 1 << len(leaves) - 1
 
 
 @lru_cache(maxsize=256)
-def _kinds(
-    provider: str, shape: str, paths: tuple[str, ...], has_prices: bool
-) -> dict[str, list[str]]:
-    """Return the kinds of tokens in usage of a `shape`, with the paths of the leaves to add up.
-
-    genai-prices' own extraction needs ten times as long as all the rest, so it sees each shape once.
-    Sums of different powers of two show what it added up.
-    """
+def _kinds(provider: str, shape: str, paths: tuple[str, ...]) -> dict[str, list[str]]:
+    """Return the kinds of tokens in usage of a `shape`, with the paths of the leaves to add up."""
+    # genai-prices' own extraction is ten times as slow as all the rest, so it sees each shape once.
+    # Sums of different powers of two show what it added up.
     leaves = {path: 1 << index for index, path in enumerate(paths)}
     sums: dict[str, int] = {}
     for kind, names in _NAMES.items():
         for name in names.split():
             if name.partition("+")[0] in leaves:
                 sums.setdefault(kind, sum(leaves.get(each, 0) for each in name.split("+")))
-    if has_prices:
-        found = max(_extracted(provider, literal_eval(shape)), key=len, default={})
-        sums.update(found)
+    if provider:
+        sums |= max(_extracted(provider, literal_eval(shape)), key=len, default={})
     return {kind: [path for path in paths if n & leaves[path]] for kind, n in sums.items()}
 
 
@@ -147,8 +134,8 @@ def _extracted(provider: str, usage: Any) -> Iterator[dict[str, int]]:
 
     for name in (_PROVIDERS.get(provider, provider), *_FIRST_PARTIES):
         with suppress(LookupError):
-            extractors = data_snapshot.get_snapshot().find_provider(None, name, None).extractors
-            for each in extractors or ():
+            seller = data_snapshot.get_snapshot().find_provider(None, name, None)
+            for each in seller.extractors or ():
                 root: Any = [each.root] if isinstance(each.root, str) else each.root
                 for outer in (root, root[:1]):  # `usage` may be the root, or contain it
                     response = reduce(lambda inner, part: {part: inner}, reversed(outer), usage)
@@ -156,31 +143,26 @@ def _extracted(provider: str, usage: Any) -> Iterator[dict[str, int]]:
                         yield vars(each.extract(response)[1])
 
 
-def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
-    """Return the price of one call in US dollars, or None for a model without a known price.
+_Price = Callable[[TokenUsage], Decimal]
 
-    `provider` is OpenTelemetry's name, such as aws.bedrock. Without loaded prices, returns None.
-    """
+
+def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
+    """Return the price of one call in US dollars, or None if it is unknown or not loaded yet."""
     if not price_loader.is_loaded:
         return None
     try:
-        # Some prices change with the date or the time of day.
-        quarter = int(time.time() // 900)
-        return _price_of(provider, model, tuple(usage.conditions.items()), quarter)(usage) or None
+        quarter = int(time.time() // 900)  # some prices change with the date or the time of day
+        return _price_of(provider, model, quarter, *usage.conditions.items())(usage) or None
     except Exception as error:  # noqa: BLE001 - telemetry never raises
         warn_once("Could not price a call of %s (%s).", model, type(error).__name__)
         return None
 
 
 @lru_cache(maxsize=256)
-def _price_of(
-    provider: str, model: str, conditions: tuple[tuple[str, str], ...], quarter: int
-) -> Callable[[TokenUsage], Decimal]:
-    """Return a function that prices calls of `model`. A model without a price costs nothing.
-
-    genai-prices needs as long for one call as the SDK for all spans of a request. Nearly all prices
-    are a rate per token, which is determined once.
-    """
+def _price_of(provider: str, model: str, quarter: int, *conditions: tuple[str, str]) -> _Price:
+    """Return a function that prices calls of `model`. A model without a price costs nothing."""
+    # genai-prices needs as long for a call as the SDK for all spans of a request. Nearly all prices
+    # are a rate per token, which is determined once.
     from genai_prices import Usage, calc_price
 
     million = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
@@ -198,12 +180,12 @@ def _price_of(
     factor = Decimal("1.1") if context.pop("inference_geo", "") == "us" else Decimal(1)
     if context.get("service_tier") == "batch":
         context = {"processing": context.pop("service_tier"), **context}
-    options = {"price_context": context} if context else {}
-    priced = calculate(million, **options)
-    if context and priced.total_price == standard.total_price:
-        warn_once("Calls of %s have no cost: the price of its %s is unknown.", model, *context)
-        return lambda usage: Decimal()
-    prices = {name: each for name, each in vars(priced.model_price).items() if each is not None}
+    if context:
+        calculate = partial(calculate, price_context=context)
+        if calculate(million).total_price == standard.total_price:
+            warn_once("Calls of %s have no cost: the price of its %s is unknown.", model, *context)
+            return lambda usage: Decimal()
+    prices = {k: v for k, v in vars(calculate(million).model_price).items() if v is not None}
     kinds = {each.replace("_mtok", "_tokens").removesuffix("_kcount") for each in prices}
     rates: list[Decimal] = []
     # A tiered price is not a plain number.
@@ -211,7 +193,7 @@ def _price_of(
         # Cached tokens are a part of the input: their rate is the difference to that.
         amounts = (3_000_000, *[1_000_000] * 4)
         usages = [Usage(**dict(zip(_BASIC[:n], amounts, strict=False))) for n in range(6)]
-        totals = [factor * calculate(each, **options).total_price for each in usages]
+        totals = [factor * calculate(each).total_price for each in usages]
         rates = [(b - a) / n for a, b, n in zip(totals, totals[1:], amounts, strict=False)]
 
     def price(usage: TokenUsage) -> Decimal:
@@ -222,7 +204,7 @@ def _price_of(
             given: dict[str, Any] = {**dict(zip(_BASIC, tokens, strict=True)), **usage.others}
             if "input_audio_tokens" in given:  # Gemini omits those that are zero
                 given.setdefault("cache_audio_read_tokens", 0)
-            return factor * Decimal(calculate(Usage(**given), **options).total_price)
+            return factor * Decimal(calculate(Usage(**given)).total_price)
         return sum(map(mul, rates, tokens), Decimal())
 
     return price
@@ -237,7 +219,7 @@ class _PriceLoader:
 
     def reset(self) -> None:
         self._thread = Thread(target=self._load, name="llm-prices", daemon=True)
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: list[Callable[[], None]] = []
 
     def start_loading(self) -> None:
         """Load the prices while the first call is in flight."""
@@ -255,28 +237,22 @@ class _PriceLoader:
         if self._has_ended:  # meanwhile
             self.finish(0)
 
-    def wait(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds until loading prices, if started, and callbacks are done."""
+    def finish(self, timeout: float) -> None:
+        """Wait until prices are loaded, if that has begun. Then end the spans that still wait."""
         with suppress(RuntimeError):  # not started, or on the thread itself
             self._thread.join(timeout)
-
-    def finish(self, timeout: float) -> None:
-        """Wait as `wait` does, then end the spans that are still waiting, without prices."""
-        self.wait(timeout)
         while self._waiting:
             with suppress(Exception):
-                self._waiting.popleft()()
+                self._waiting.pop(0)()
 
     def _load(self) -> None:
         try:
             spec = find_spec("genai_prices.data")
             if spec and spec.cached and not Path(spec.cached).exists():
                 # Compiling 1.6 MB holds the interpreter's lock: the event loop would stall for 0.16 s.
-                compile_ = [sys.executable, "-m", "py_compile", str(spec.origin)]
-                subprocess.run(
-                    compile_, check=False, stdin=DEVNULL, capture_output=True, timeout=30
-                )
-            _price_of("anthropic", "", (), 0)
+                command = [sys.executable, "-m", "py_compile", str(spec.origin)]
+                subprocess.run(command, check=False, capture_output=True, timeout=30)
+            _price_of("anthropic", "", 0)
             self.is_loaded = True
         except Exception as error:  # noqa: BLE001 - telemetry never raises
             logger.warning("Could not load LLM prices (%s); costs are missing.", error)

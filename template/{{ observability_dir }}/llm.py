@@ -14,9 +14,6 @@ from ._pricing import TokenUsage, cost_usd, flatten, price_loader, warn_once
 from ._settings import captures_content
 from .spans import traced
 
-# Operations that are one call of a model. An agent's span repeats the usage of its calls.
-_CALLS: Final = ("chat", "embeddings", "generate_content", "text_completion")
-
 
 class LLMCall:
     """One LLM call, including the SDK's retries: a sync and async context manager.
@@ -95,8 +92,9 @@ class LLMCall:
         SPAN_ONLY or SPAN_AND_EVENT. Otherwise this does nothing.
         """
         if captures_content():
-            self.span.set_attribute("gen_ai.input.messages", _message("user", prompt))
-            self.span.set_attribute("gen_ai.output.messages", _message("assistant", answer))
+            for name, role, text in (("input", "user", prompt), ("output", "assistant", answer)):
+                message = {"role": role, "parts": [{"type": "text", "content": text}]}
+                self.span.set_attribute(f"gen_ai.{name}.messages", json.dumps([message]))
             if system:
                 texts = json.dumps([{"type": "text", "content": system}])
                 self.span.set_attribute("gen_ai.system_instructions", texts)
@@ -127,9 +125,8 @@ class LLMCall:
     def _end(self, span: Span, usage: Any, end_time: int) -> None:
         if usage is not None:
             try:
-                if not isinstance(usage, TokenUsage):
-                    usage = TokenUsage.of_leaves(usage, self._provider)
-                span.set_attributes(usage_attributes(self._provider, self._model, usage))
+                tokens = TokenUsage.of(usage, self._provider)
+                span.set_attributes(usage_attributes(self._provider, self._model, tokens))
             except Exception as error:  # noqa: BLE001 - telemetry never raises
                 warn_once("No tokens and no cost for calls of %s: %s.", self._model, str(error))
         span.end(end_time)
@@ -139,11 +136,7 @@ llm_call: Final = LLMCall
 
 
 def record_evaluation(
-    name: str,
-    score: float | None = None,
-    label: str | None = None,
-    *,
-    call: LLMCall | None = None,
+    name: str, score: float | None = None, label: str | None = None, *, call: LLMCall | None = None
 ) -> None:
     """Record a score of an LLM call, as OpenTelemetry's `gen_ai.evaluation.result`.
 
@@ -159,13 +152,10 @@ def record_evaluation(
         trace.get_tracer(__name__).start_span(event, above, attributes=attributes).end()
 
 
-def _message(role: str, text: str) -> str:
-    return json.dumps([{"role": role, "parts": [{"type": "text", "content": text}]}])
-
-
 def is_call(attributes: Mapping[str, Any]) -> bool:
-    """Return true if a span with these attributes is one call of a model."""
-    return attributes.get("gen_ai.operation.name") in _CALLS
+    """Return true for the attributes of one call of a model, and false for those of an agent."""
+    operation = attributes.get("gen_ai.operation.name")
+    return operation in ("chat", "embeddings", "generate_content", "text_completion")
 
 
 def usage_attributes(provider: str, model: str, usage: TokenUsage) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def capture_spans() -> Iterator[list[ReadableSpan]]:
     it is disabled. Raises RuntimeError if the tracer provider does not support span processors.
     """
     price_loader.start_loading()
-    price_loader.wait(30.0)
+    price_loader.finish(30.0)
     spans: list[ReadableSpan] = []
     exporter: Any = SpanExporter()
     exporter.export = spans.extend

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(find_spec("genai_prices") is None, reason="requi
 )
 def test_cached_tokens_have_separate_prices(usage: TokenUsage, dollars: str) -> None:
     price_loader.start_loading()
-    price_loader.wait(60)
+    price_loader.finish(60)
 
     assert cost_usd("anthropic", "claude-sonnet-4-6", usage) == Decimal(dollars)
 
@@ -214,7 +214,7 @@ def test_raw_usage_has_its_price(
     provider: str, model: str, usage: dict[str, object], dollars: float | None
 ) -> None:
     price_loader.start_loading()
-    price_loader.wait(60)
+    price_loader.finish(60)
 
     cost = cost_usd(provider, model, TokenUsage.of(usage, provider))
 
