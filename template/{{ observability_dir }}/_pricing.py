@@ -124,7 +124,8 @@ def _kinds(provider: str, shape: str, paths: tuple[str, ...]) -> dict[str, list[
             if name.partition("+")[0] in leaves:
                 sums.setdefault(kind, sum(leaves.get(each, 0) for each in name.split("+")))
     if provider:
-        sums |= max(_extracted(provider, literal_eval(shape)), key=len, default={})
+        found = max(_extracted(provider, literal_eval(shape)), key=len, default={})
+        sums |= found
     return {kind: [path for path in paths if n & leaves[path]] for kind, n in sums.items()}
 
 

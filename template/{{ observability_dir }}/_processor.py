@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import OrderedDict
 from contextlib import suppress
@@ -13,14 +12,12 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 
-from ._pricing import TokenUsage, price_loader
+from ._pricing import TokenUsage, price_loader, warn_once
 from ._redaction import copy_span, redact_event, redact_span
 from ._sampling import TailSampler, head_weight
 from ._settings import Settings
 from .llm import is_call, usage_attributes
 from .spans import shared_attributes
-
-logger = logging.getLogger(__name__)
 
 # Attributes of a request or WebSocket whose client left before the end.
 _CLIENT_LEFT: Final = frozenset({"request.client_disconnected", "websocket.close_code"})
@@ -44,7 +41,19 @@ class _Call:
 
     def end(self, span: ReadableSpan) -> None:
         self.span, self.attributes = span, dict(span.attributes or {})
-        self.usage = _usage(span, self.attributes)
+        self.usage: TokenUsage | None = None
+        scope = getattr(span.instrumentation_scope, "name", "")
+        usage: dict[str, Any] = {
+            name.partition(".usage.")[2] or "service_tier": value
+            for name, value in self.attributes.items()
+            if ".usage." in name or name.endswith(".response.service_tier")
+        }
+        with suppress(KeyError, TypeError):
+            if "bedrock" in scope or "botocore" in scope:
+                # By the conventions, the input includes cached tokens; these pass on Bedrock's number.
+                for each in ("cache_read", "cache_write", "cache_creation"):
+                    usage["input_tokens"] += usage.get(f"{each}.input_tokens", 0)
+            self.usage = TokenUsage.of(usage)
         self.has_failed = span.status.status_code is StatusCode.ERROR
         # Some frameworks put the provider before a model, and an alias of a model has the same usage.
         models = map(self.attributes.get, ("gen_ai.request.model", "gen_ai.response.model"))
@@ -53,8 +62,8 @@ class _Call:
             self.marks.add((self.usage.input_tokens, self.usage.output_tokens))
 
     def remove(self, *prefixes: str) -> None:
-        kept = [name for name in self.attributes if not name.startswith(prefixes)]
-        self.attributes = {name: self.attributes[name] for name in kept}
+        attributes = self.attributes.items()
+        self.attributes = {k: v for k, v in attributes if not k.startswith(prefixes)}
 
 
 class TelemetryProcessor(SpanProcessor):
@@ -68,7 +77,6 @@ class TelemetryProcessor(SpanProcessor):
         self._exceptions: OrderedDict[int, set[tuple[object, object]]] = OrderedDict()
         # The innermost call at or above each open span, if there is one.
         self._calls: OrderedDict[int, _Call] = OrderedDict()
-        self._has_failed = False
         self.sampler = TailSampler(sampling, self._export) if sampling else None
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
@@ -150,17 +158,13 @@ class TelemetryProcessor(SpanProcessor):
         try:
             self.exporter.export([redact_span(span, self._events(span), weight)])
         except Exception as error:  # noqa: BLE001 - the span ends in the middle of a request
-            if not self._has_failed:
-                self._has_failed = True
-                logger.warning("Could not export a span like %r: %s", span.name, error)
+            warn_once("Could not export a span: %s.", type(error).__name__)
 
     def _end_call(self, call: _Call) -> None:
-        """Merge `call` and its duplicate, and add costs, or wait for the end of the call above.
-
-        `llm_call`, a framework and an SDK may each create a span for one call. The outermost is kept,
-        with the attributes that only the inner one has. Others below it remain, such as failed attempts.
-        If several may be the same call, it is the run of an agent, and they have its cost.
-        """
+        """Merge `call` and its duplicate, and add costs, or wait for the end of the call above."""
+        # `llm_call`, a framework and an SDK may each create a span for one call. The outermost is kept,
+        # with the attributes that only the inner one has. Others below it remain, such as failed
+        # attempts. If several may be the same call, it is the run of an agent, and they have its cost.
         below, call.below = call.below or [], None
         same = [each for each in below if call.marks & each.marks]
         succeeded = [each for each in same if not each.has_failed]
@@ -210,16 +214,13 @@ class TelemetryProcessor(SpanProcessor):
         price_loader.when_loaded(add_cost)
 
     def _events(self, span: ReadableSpan) -> list[Event] | None:
-        """Return the events of `span`, if there are any, except exceptions that a child has recorded.
-
-        Every span that an exception crosses may record it, and Honeycomb bills each event. Children
-        end before their parents, so the innermost span keeps the event.
-        """
-        given, recorded = span.events, self._exceptions.pop(span.context.span_id, None)
-        if not given and not recorded:
+        """Return the events of `span`, if there are any, except exceptions that a child has recorded."""
+        # Every span that an exception crosses may record it, and Honeycomb bills each event. Children
+        # end before their parents, so the innermost span keeps the event.
+        events, recorded = [], self._exceptions.pop(span.context.span_id, set())
+        if not recorded and not span.events:
             return None
-        events, recorded = [], recorded or set()
-        for event in filter(None, map(redact_event, given)):
+        for event in filter(None, map(redact_event, span.events)):
             if event.name == "exception":
                 attributes = event.attributes or {}
                 exception = attributes.get("exception.type"), attributes.get("exception.message")
@@ -234,19 +235,3 @@ class TelemetryProcessor(SpanProcessor):
             if len(self._exceptions) > _MAX_REMEMBERED:
                 self._exceptions.popitem(last=False)
         return events
-
-
-def _usage(span: ReadableSpan, attributes: dict[str, Any]) -> TokenUsage | None:
-    usage = {
-        name.partition(".usage.")[2] or "service_tier": value
-        for name, value in attributes.items()
-        if ".usage." in name or name.endswith(".response.service_tier")
-    }
-    scope = getattr(span.instrumentation_scope, "name", "")
-    with suppress(KeyError, TypeError):
-        if "bedrock" in scope or "botocore" in scope:
-            # By the conventions, the input includes cached tokens; these pass on Bedrock's number.
-            for each in ("cache_read", "cache_write", "cache_creation"):
-                usage["input_tokens"] += usage.get(f"{each}.input_tokens", 0)
-        return TokenUsage.of(usage)
-    return None

@@ -19,8 +19,7 @@ from ._settings import captures_content
 
 _MAX_NAME: Final = 255
 _MAX_TEXT: Final = 4_096
-_MAX_STACK: Final = 16_384
-_MAX_SQL: Final = 16_384
+_MAX_LONG_TEXT: Final = 16_384  # of SQL or a stack trace
 _MAX_NAMES: Final = 4_096
 _FIELDS: Final = (
     *("name", "context", "kind", "parent", "resource", "attributes", "events", "links", "status"),
@@ -48,11 +47,8 @@ _RULES: Final = (
     # The last word may name a property of content instead.
     ("", r"(?:^|[._])(?:ids?|names?|types?|kind|roles?|models?|providers?|operation|versions?)$"),
     ("", r"(?:^|[._])(?:reasons?|formats?|languages?|status|code|tier|fingerprint|address|port)$"),
-    (
-        "",
-        r"(?:^|[._])(?:route|method|mode|effort|label|explanation|hash|geo|speed|outcome|length)$",
-    ),
-    ("", r"^\w+\.system$"),
+    ("", r"(?:^|[._])(?:route|method|mode|effort|label|explanation|hash|geo|speed|outcome)$"),
+    ("", r"^\w+\.system$|(?:^|[._])length$"),
     ("content", f"^{_LLM.pattern}"),
     ("content", r"(?:^|[._])(?:prompts?|completions?|messages|transcripts?)(?:$|[._])"),
     ("content", r"(?:^|[._])(?:instructions|tool_?arguments)(?:$|[._])"),
@@ -87,7 +83,6 @@ _TRACEBACK: Final = re.compile(
     r"|^During handling of the above exception, another exception occurred:$",
     re.MULTILINE,
 )
-_BAR: Final = re.compile(r"^ *[|+] ", re.MULTILINE)  # before the lines of an exception group
 
 _COMMENT: Final = r"--[^\n]*+ | /\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*.*?(?:\*/|\Z))*+(?:\*/|\Z)"
 _DOLLAR_QUOTED: Final = r"\$(?P<tag>\w{0,99})\$.*?(?:\$(?P=tag)\$|\Z)"
@@ -122,9 +117,7 @@ def redact_span(span: ReadableSpan, events: list[Event] | None, weight: int) -> 
         # Honeycomb multiplies each event by it. Without it, the rate in the trace state counts, even
         # if the trace was kept because it failed.
         attributes = {**attributes, "SampleRate": weight}
-    changed: dict[str, Any] = {}
-    if attributes is not original:
-        changed["attributes"] = attributes
+    changed = {} if attributes is original else {"attributes": attributes}
     if events is not None:
         changed["events"] = events
     if description:
@@ -201,16 +194,16 @@ def copy_span(span: ReadableSpan, **changed: Any) -> ReadableSpan:
 
 def redact_sql(statement: str, dialect: str) -> str:
     """Replace each text and number in `statement` with a question mark, and join its lines."""
-    return _redact_sql(statement[:_MAX_SQL], dialect)
+    return _redact_sql(statement[:_MAX_LONG_TEXT], dialect)
 
 
 @lru_cache(maxsize=512)
 def _redact_sql(statement: str, dialect: str) -> str:
+    def replace(token: re.Match[str]) -> str:
+        return "?" if token["value"] else " " if token["comment"] else token[0]
+
     tokens = re.compile(_SQL.get(dialect, _STANDARD), re.VERBOSE | re.DOTALL | re.IGNORECASE)
-    redacted = tokens.sub(
-        lambda token: "?" if token["value"] else " " if token["comment"] else token[0], statement
-    )
-    return " ".join(redacted.split())
+    return " ".join(tokens.sub(replace, statement).split())
 
 
 def qualified_name(error: BaseException) -> str:
@@ -225,11 +218,7 @@ def describe_exception(error: BaseException) -> dict[str, str]:
     with suppress(Exception):  # a broken __str__ in the application
         message = redact_message(kind, str(error))
     stack = redact_stack("".join(traceback.format_exception(error)), f"{kind}: {message}")
-    return {
-        "exception.type": kind,
-        "exception.message": message,
-        "exception.stacktrace": stack,
-    }
+    return {"exception.type": kind, "exception.message": message, "exception.stacktrace": stack}
 
 
 def redact_message(kind: str, message: str) -> str:
@@ -267,12 +256,10 @@ def _redact_description(description: str, span: ReadableSpan) -> str:
 
 
 def redact_stack(text: str, last: str) -> str:
-    """Keep the frames of a formatted stack trace, and the classes of its exceptions, up to `last`.
-
-    Messages are removed, with notes, and those of causes and of the members of a group.
-    """
-    if len(text) > 2 * _MAX_STACK:
-        text = f"{text[:_MAX_STACK]}\n{text[-_MAX_STACK:]}"
-    kept = "\n".join(match[0] for match in _TRACEBACK.finditer(_BAR.sub("", text)))
+    """Keep the frames of a stack trace and the classes of its exceptions, without messages or notes."""
+    if len(text) > 2 * _MAX_LONG_TEXT:
+        text = f"{text[:_MAX_LONG_TEXT]}\n{text[-_MAX_LONG_TEXT:]}"
+    text = re.sub(r"(?m)^ *[|+] ", "", text)  # before the lines of an exception group
+    kept = "\n".join(match[0] for match in _TRACEBACK.finditer(text))
     kept = kept.removesuffix("\n" + last.partition(":")[0])
-    return f"{kept}\n{last}".strip()[-_MAX_STACK:]
+    return f"{kept}\n{last}".strip()[-_MAX_LONG_TEXT:]

@@ -15,12 +15,12 @@ from ..llm import is_call
 from ..spans import traced
 from . import when_imported
 
-# Of each library, its name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS and the methods that send.
+# Each library's name in OTEL_PYTHON_DISABLED_INSTRUMENTATIONS, the method that sends, its classes.
 _LIBRARIES: Final = {
-    "aiohttp": ("aiohttp-client", "ClientSession._request"),
-    "httpx": ("httpx", "Client.send", "AsyncClient.send"),
-    "httpx2": ("httpx", "Client.send", "AsyncClient.send"),
-    "requests": ("requests", "Session.send"),
+    "aiohttp": ("aiohttp-client", "_request", "ClientSession"),
+    "httpx": ("httpx", "send", "Client", "AsyncClient"),
+    "httpx2": ("httpx", "send", "Client", "AsyncClient"),
+    "requests": ("requests", "send", "Session"),
 }
 # In the context of a request, for the contrib packages: they would create a second span.
 _SUPPRESSED: Final = context._SUPPRESS_HTTP_INSTRUMENTATION_KEY
@@ -36,10 +36,9 @@ def trace_http_clients() -> None:
 
 
 def _patch(module: Any) -> None:
-    for each in _LIBRARIES[module.__name__][1:]:
-        client, _, method = each.partition(".")
-        owner = getattr(module, client)
-        setattr(owner, method, _traced(getattr(owner, method)))
+    _, method, *clients = _LIBRARIES[module.__name__]
+    for client in map(vars(module).get, clients):
+        setattr(client, method, _traced(getattr(client, method)))
 
 
 def _traced(send: Any) -> Any:
@@ -57,12 +56,10 @@ def _traced(send: Any) -> Any:
 
 @contextmanager
 def _span(client: Any, request: Any, args: Any, kwargs: Any) -> Iterator[Callable[[Any], Any]]:
-    """Create the span of a request, which sends its context. Yield a function for the response.
-
-    Outside a trace, and inside an LLM call or another request, there is no span.
-    """
+    """Create the span of a request, which sends its context. Yield a function for the response."""
     parent: Any = trace.get_current_span()
     is_llm_call = context.get_value(_LLM_CALL) or is_call(getattr(parent, "attributes", None) or {})
+    # Outside a trace, and inside an LLM call or another request, there is no span.
     if not parent.get_span_context().is_valid or is_llm_call or context.get_value(_SUPPRESSED):
         yield lambda response: response
         return

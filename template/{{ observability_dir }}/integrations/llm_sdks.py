@@ -45,24 +45,19 @@ def _instrument(sdk: Any) -> None:
         with suppress(PackageNotFoundError):
             package = distribution(f"opentelemetry-instrumentation-{name}")
             for each in package.entry_points.select(group="opentelemetry_instrumentor"):
-                if not is_disabled(each.name):
-                    _enable(each.load()(), skip_dep_check=name == "google-genai")
-                    return
-
-
-def _enable(instrumentor: Any, *, skip_dep_check: bool) -> None:
-    if not instrumentor.is_instrumented_by_opentelemetry:
-        variables = {_EMIT_EVENT: os.environ.get(_EMIT_EVENT, "false")}
-        # The one for Gemini works with later versions than it allows, and enables log records of each
-        # call, for all instrumentations.
-        instrumentor.instrument(skip_dep_check=skip_dep_check)
-        os.environ.update(variables)
+                if is_disabled(each.name):
+                    continue
+                instrumentor = each.load()()
+                if not instrumentor.is_instrumented_by_opentelemetry:
+                    # The one for Gemini works with later versions than it allows, and enables log
+                    # records of each call, for all instrumentations.
+                    emit_event = os.environ.get(_EMIT_EVENT, "false")
+                    instrumentor.instrument(skip_dep_check=name == "google-genai")
+                    os.environ[_EMIT_EVENT] = emit_event
+                return
 
 
 def _instrument_pydantic_ai(module: Any) -> None:
-    from pydantic_ai.models.instrumented import (  # type: ignore[import-not-found, unused-ignore]
-        InstrumentationSettings,
-    )
-
     if not getattr(module.Agent, "_instrument_default", False):
-        module.Agent.instrument_all(InstrumentationSettings(include_content=captures_content()))
+        settings = module.models.instrumented.InstrumentationSettings
+        module.Agent.instrument_all(settings(include_content=captures_content()))

@@ -10,10 +10,7 @@ from opentelemetry.trace import format_span_id, format_trace_id
 from .._redaction import describe_exception, redact_attributes, redact_text
 
 # Of the fields of a record, those that `extra` adds are exported.
-_STANDARD_FIELDS: Final = {
-    *vars(logging.makeLogRecord({})),
-    *("asctime", "message", "span_id", "taskName", "trace_id"),
-}
+_STANDARD: Final = {*vars(logging.makeLogRecord({})), "asctime", "message", "span_id", "trace_id"}
 
 
 def add_trace_to_log_records() -> None:
@@ -33,10 +30,8 @@ def add_trace_to_log_records() -> None:
 
 
 def export_log_records(provider: Any) -> None:
-    """Emit each record that a logger accepts through `provider`, an OpenTelemetry LoggerProvider.
-
-    Not through a handler: `logging.basicConfig` has no effect if there is one.
-    """
+    """Emit each record that a logger accepts through `provider`, an OpenTelemetry LoggerProvider."""
+    # Not through a handler: `logging.basicConfig` has no effect if there is one.
     call_handlers = logging.Logger.callHandlers
 
     def call_handlers_and_export(logger: logging.Logger, record: logging.LogRecord) -> None:
@@ -54,11 +49,8 @@ def export_log_records(provider: Any) -> None:
 def _encode(record: logging.LogRecord, resource: Any) -> Any:
     from opentelemetry._logs import LogRecord, SeverityNumber
 
-    attributes: dict[str, Any] = {
-        name: value
-        for name, value in vars(record).items()
-        if name not in _STANDARD_FIELDS and isinstance(value, (str, int, float))
-    }
+    own = {name: value for name, value in vars(record).items() if name not in _STANDARD}
+    attributes: dict[str, Any] = {k: v for k, v in own.items() if isinstance(v, str | int | float)}
     body = record.getMessage()
     if record.exc_info and (error := record.exc_info[1]):
         attributes |= describe_exception(error)
