@@ -19,8 +19,9 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Final, Self
 
-logger = logging.getLogger(__name__)
-warn_once: Final = lru_cache(maxsize=256)(logger.warning)
+from .integrations import never_raises
+
+warn_once: Final = lru_cache(maxsize=256)(logging.getLogger(__name__).warning)
 
 # Providers of OpenTelemetry that genai-prices does not know, or takes for another.
 _PROVIDERS: Final = {"azure.ai.openai": "azure", "gcp.gen_ai": "google", "x_ai": "x-ai"}
@@ -49,6 +50,7 @@ _BASIC: Final = list(_NAMES)[:5]
 # Other values of these have another price.
 _STANDARD: Final = ("", "auto", "default", "on_demand", "standard", "global", "not_available")
 _CONDITIONS: Final = ("service_tier", "speed", "inference_geo")
+_Price = Callable[["TokenUsage"], Decimal]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +144,6 @@ def _extracted(provider: str, usage: Any) -> Iterator[dict[str, int]]:
                     response = reduce(lambda inner, part: {part: inner}, reversed(outer), usage)
                     with suppress(ValueError):
                         yield vars(each.extract(response)[1])
-
-
-_Price = Callable[[TokenUsage], Decimal]
 
 
 def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
@@ -247,16 +246,14 @@ class _PriceLoader:
                 self._waiting.pop(0)()
 
     def _load(self) -> None:
-        try:
+        with never_raises("Could not load LLM prices; costs are missing"):
             spec = find_spec("genai_prices.data")
             if spec and spec.cached and not Path(spec.cached).exists():
-                # Compiling 1.6 MB holds the interpreter's lock: the event loop would stall for 0.16 s.
+                # Compiling 1.6 MB holds the interpreter's lock: event loops would stall for 0.16 s.
                 command = [sys.executable, "-m", "py_compile", str(spec.origin)]
                 subprocess.run(command, check=False, capture_output=True, timeout=30)
             _price_of("anthropic", "", 0)
             self.is_loaded = True
-        except Exception as error:  # noqa: BLE001 - telemetry never raises
-            logger.warning("Could not load LLM prices (%s); costs are missing.", error)
         self._has_ended = True
         self.finish(0)
 
