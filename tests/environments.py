@@ -29,6 +29,7 @@ OLDEST: Final = (
 )
 # FastAPI from before it traced itself, with an LLM SDK whose instrumentation starts before FastAPI's.
 OLDER: Final = (
+    "deptry",
     "fastapi==0.115.*",
     "genai-prices",
     "httpx",
@@ -44,6 +45,7 @@ NEWEST: Final = (
     "aiosqlite",
     "anthropic",
     "celery",
+    "deptry",
     "fastapi",
     "genai-prices",
     "grpcio",

@@ -1,5 +1,6 @@
 """Find the calls that create FastAPI applications."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -10,6 +11,7 @@ import libcst as cst
 from .project import Project
 from .source import Source
 
+_SUBCLASS = re.compile(rb"\bclass\s+\w+\s*\([^)]*\bFastAPI\b")
 _FASTAPI_MODULES = ("fastapi", "fastapi.applications")
 
 
@@ -48,10 +50,11 @@ def all_app_calls(project: Project) -> list[AppCall]:
     """Return every call in the repository, including those that cannot be wired."""
     if "app_calls" not in project.results:
         subclasses = fastapi_subclasses(project)
-        needles = [b"FastAPI", *(name.encode() for name in subclasses)]
+        # Many files import FastAPI without creating an application.
+        names = "|".join([r"\bFastAPI(?:\s*\(|\s+as\b)", *map(re.escape, subclasses)])
         project.results["app_calls"] = [
             call
-            for source in project.sources_containing(*needles)
+            for source in project.sources_matching(re.compile(names.encode()))
             for call in app_calls(source, subclasses)
         ]
     found: list[AppCall] = project.results["app_calls"]
@@ -61,7 +64,7 @@ def all_app_calls(project: Project) -> list[AppCall]:
 def fastapi_subclasses(project: Project) -> frozenset[str]:
     """Return the names of FastAPI's subclasses in the repository."""
     found: set[str] = set()
-    for source in project.sources_containing(b"(FastAPI)", b".FastAPI)", b"FastAPI,"):
+    for source in project.sources_matching(_SUBCLASS):
         names, modules = _fastapi_names(source, frozenset())
         found |= {
             node.name.value

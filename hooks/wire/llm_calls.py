@@ -20,6 +20,9 @@ _CALLS = {
         r"(?:^|\.)(?:chat\.completions|responses|embeddings)\.(?:create|stream|parse)$"
     ),
 }
+_ANY_CALL = re.compile(
+    rb"\.(?:messages|completions|responses|embeddings)\s*\.\s*(?:create|stream|parse)\s*\("
+)
 
 
 @dataclass(frozen=True)
@@ -123,9 +126,7 @@ def sdk_states(
 
 def sdk_calls(project: Project, used: frozenset[str]) -> Iterator[SDKCall]:
     """Yield each call of one of the SDKs `used`."""
-    for source in project.sources_containing(
-        b".messages.", b".completions.", b".responses.", b".embeddings."
-    ):
+    for source in project.sources_matching(_ANY_CALL):
         for call in source.nodes(cst.Call):
             if not isinstance(call.func, cst.Attribute):
                 continue

@@ -1,8 +1,10 @@
 """The repository to wire: its files and its Copier answers."""
 
 import os
+import re
 import subprocess
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -174,15 +176,19 @@ class Project:
             raise found
         return found
 
-    def sources_containing(self, *needles: bytes) -> list[Source]:
-        """Return the parsed files of `containing`, without files that do not parse."""
-        sources = []
-        for name in self.containing(*needles):
-            try:
-                sources.append(self.source(name))
-            except EditRefused:
-                continue
-        return sources
+    def sources_matching(self, pattern: re.Pattern[bytes]) -> Iterator[Source]:
+        """Yield the parsed files of `modules` that match `pattern`, without files that do not parse.
+
+        Parsing is slow: the pattern should match few files.
+        """
+        for name in self.modules:
+            if pattern.search(self.content(name)):
+                with suppress(EditRefused):
+                    yield self.source(name)
+
+    def sources_containing(self, *needles: bytes) -> Iterator[Source]:
+        """Yield the parsed files of `containing`, without files that do not parse."""
+        return self.sources_matching(re.compile(b"|".join(map(re.escape, needles))))
 
     def having(self, name: Path, content: bytes) -> "Project":
         """Return this repository with `content` in the file `name`. Raises EditRefused if it does

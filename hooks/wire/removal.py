@@ -11,7 +11,7 @@ from .dependency_edits import without_packages
 from .dependency_file import DependencyFile
 from .modal_edits import unwire_modal
 from .modal_functions import served_apps
-from .owner_checks import without_settings
+from .owner_checks import without_optional_imports, without_packages_named
 from .plan import Plan
 from .project import Project
 from .requirements import required_packages
@@ -64,9 +64,12 @@ def plan_removal(project: Project, wanted: str | None) -> Plan:
 
 
 def _remove_packages(plan: Plan, file: DependencyFile, requirements: Sequence[str]) -> None:
-    content = without_settings(plan.project, file.path, requirements)
+    content = without_packages_named(plan.project, file.path)
     if content is not None:
-        plan.edit(file.path, content, "remove", "settings of deptry")
+        plan.edit(file.path, content, "remove", "the packages of the distribution")
+    optional = without_optional_imports(plan.project, file.path, requirements)
+    if optional is not None:
+        plan.edit(*optional, "remove", "the module's optional imports")
     content = without_packages(plan.project, file, requirements)
     if content is not None:
         plan.edit(file.path, content, "remove", "packages")

@@ -11,6 +11,7 @@ from ..depth import in_depth
 from ..template.projects import git
 from ..wire.conftest import write
 from ..wire.repositories import PLAIN, Repository, server
+from ..wire.repositories.base import PYPROJECT
 
 DOCKERFILE = "FROM python:3.12\nWORKDIR /app\nCOPY . .\nRUN pip install -r requirements.txt\nCMD uvicorn {}\n"
 
@@ -121,6 +122,20 @@ def test_dry_run_shows_the_edits_and_copies_nothing(
     assert "+from acme.observability import instrument_app\n" in output
     assert "Copy: the template adds acme/observability, its tests, honeycomb and docs\n" in output
     assert not git(folder, "status", "--porcelain")
+
+
+def test_edits_for_deptry_are_shown_before_the_module_is_copied(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pyproject = f"{PYPROJECT}\n[tool.deptry]\n"
+    folder = repository(tmp_path / "shop", server(PLAIN, {"pyproject.toml": pyproject}))
+
+    assert run(folder) == 0
+
+    output = capsys.readouterr().out
+    rules = (folder / "pyproject.toml").read_text().partition("per_rule_ignores]\n")[2]
+    assert rules.count("\n") == 4
+    assert all(f"+{line}\n" in output for line in rules.splitlines())
 
 
 def test_reason_for_which_copier_refuses_is_one_sentence(

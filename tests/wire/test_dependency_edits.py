@@ -1,5 +1,6 @@
 """Packages added to dependency files; the rest of the file stays byte for byte."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,11 @@ from hooks.wire.dependency_file import find_dependency_file
 from hooks.wire.project import Project
 from hooks.wire.source import EditRefused
 
-from .conftest import Make, wire
+from ..depth import in_depth
+from ..environments import Environment
+from ..template.copying import add_observability
+from ..template.projects import git
+from .conftest import Make, contents, wire, write
 from .repositories import PLAIN, Repository, server
 from .repositories.base import PYPROJECT
 
@@ -171,19 +176,97 @@ def test_packages_are_added_to_requirements_files(before: str, after: str, tmp_p
     assert edit(before, tmp_path, "requirements.txt") == after
 
 
-def test_optional_imports_are_added_to_the_settings_of_deptry_and_removed(make: Make) -> None:
-    deptry = "\n[tool.deptry]\nknown_first_party = []\n"
-    folder = make(Repository("deptry", server(PLAIN, {"pyproject.toml": PYPROJECT + deptry})))
-    before = (folder / "pyproject.toml").read_bytes()
+DEPTRY = "\n[tool.deptry]\nknown_first_party = []\n"
+STEP = "name: checks\nsteps:\n  - run: deptry .\n"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"pyproject.toml": PYPROJECT + DEPTRY},
+        {"pyproject.toml": PYPROJECT, ".github/workflows/checks.yml": STEP},
+        {"pyproject.toml": f"[tool.ruff]\n{DEPTRY}", "requirements.txt": "fastapi\n"},
+    ],
+    ids=["settings", "workflow", "requirements"],
+)
+def test_optional_imports_are_added_to_the_settings_of_deptry_and_removed(
+    files: dict[str, str | bytes], make: Make
+) -> None:
+    folder = make(Repository("deptry", server(PLAIN, files)))
+    before = contents(folder, files)
 
     assert wire(folder, "--yes") == 0
 
     rules = tomllib.loads((folder / "pyproject.toml").read_text())["tool"]["deptry"]
     assert {"certifi", "genai_prices", "starlette"} <= set(rules["per_rule_ignores"]["DEP001"])
     assert rules["per_rule_ignores"]["DEP002"] == ["opentelemetry-sdk"]
+    wired = contents(folder, files)
+    assert wire(folder, "--yes") == 0
+    assert contents(folder, files) == wired
 
     assert wire(folder, "--yes", "--remove") == 0
-    assert (folder / "pyproject.toml").read_bytes() == before
+    assert contents(folder, files) == before
+
+
+def test_only_imports_that_deptry_reports_are_left_to_the_user(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ignores = '[tool.deptry.per_rule_ignores]\nDEP003 = ["starlette", "certifi"]\n'
+    folder = make(Repository("deptry", server(PLAIN, {"pyproject.toml": PYPROJECT + ignores})))
+
+    assert wire(folder, "--yes") == 0
+
+    text = "The repository runs deptry. Add the module's optional imports to pyproject.toml:"
+    [printed] = re.findall(rf"(?s){text}\n(.*?DEP004[^\n]*)", capsys.readouterr().out)
+    rules = tomllib.loads(printed)["tool"]["deptry"]["per_rule_ignores"]
+    assert rules["DEP003"] == [
+        each for each in rules["DEP001"] if each not in ("starlette", "certifi")
+    ]
+
+
+IMPORTS = "import openai\nfrom fastapi import FastAPI\n\napp = FastAPI()\n"
+
+
+@in_depth
+@pytest.mark.parametrize(
+    ("files", "settings"),
+    [
+        ({"acme/__init__.py": "", "acme/main.py": IMPORTS}, ""),
+        (
+            {"backend/items.py": "", "backend/main.py": f"import items\n{IMPORTS}"},
+            'exclude = ["venv"]\nknown_first_party = ["items"]\n',
+        ),
+    ],
+    ids=["package", "no package, with tests"],
+)
+@pytest.mark.parametrize("python", ["older", "newest"])
+def test_deptry_of_the_repository_finds_nothing_in_the_new_files(
+    python: str,
+    files: dict[str, str | bytes],
+    settings: str,
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+) -> None:
+    environment: Environment = request.getfixturevalue(python)
+    fastapi = {"older": "fastapi==0.115.*", "newest": "fastapi"}[python]
+    pyproject = (
+        f'[project]\nname = "acme"\nversion = "1"\ndependencies = ["{fastapi}", "openai"]\n'
+        '[dependency-groups]\ndev = ["anyio", "pytest", "starlette"]\n'
+    )
+    every_file: dict[str, str | bytes] = {
+        "pyproject.toml": f"{pyproject}[tool.deptry]\n{settings}",
+        **files,
+    }
+    write(Repository("", every_file), tmp_path)
+    git(tmp_path, "init", "-q")
+    before = environment.run(tmp_path, "-m", "deptry", ".")
+    assert before.returncode == 0, before.stdout
+    add_observability(tmp_path)
+
+    assert wire(tmp_path, "--yes", "--allow-dirty") == 0
+
+    after = environment.run(tmp_path, "-m", "deptry", ".")
+    assert after.returncode == 0, after.stdout
 
 
 @pytest.mark.parametrize("end", ["\n", ""])

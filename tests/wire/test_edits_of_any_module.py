@@ -3,6 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
+import libcst
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -129,3 +131,22 @@ def test_edit_adds_only_lines_and_removal_restores_every_byte(content: bytes) ->
     assert again.is_unchanged
     assert again.content == lines.content
     assert unwire_server(wired, MAIN) == content
+
+
+def test_files_that_create_no_application_are_not_parsed(monkeypatch: pytest.MonkeyPatch) -> None:
+    parse, parsed = libcst.parse_module, []
+
+    def recorded(text: str) -> libcst.Module:
+        parsed.append(text)
+        return parse(text)
+
+    monkeypatch.setattr(libcst, "parse_module", recorded)
+    main = "from fastapi import FastAPI\n\napp = FastAPI()\n"
+    project = in_memory(main.encode())
+    router = b"from fastapi import APIRouter, FastAPI, Request\n\n\ndef add(app: FastAPI): ...\n"
+    project._contents[Path("acme/router.py")] = router
+    project.files.append(Path("acme/router.py"))
+
+    assert len(all_app_calls(project)) == 1
+
+    assert parsed == [main]
