@@ -53,10 +53,8 @@ class ExportQueue(SpanExporter):
     """Encode and queue spans; export them in batches from a worker thread.
 
     When the queue is full, the oldest spans are dropped. Logs one warning when export starts
-    failing, and one with the number of dropped spans when it recovers or stops.
-
-    `connect` returns a transport: its `send(request, timeout)` returns None on success, or an
-    ExportError, within `timeout` seconds.
+    failing, and one with the number of dropped spans when it recovers or stops. `connect` returns a
+    transport: its `send(request, timeout)` returns None or an ExportError in `timeout` seconds.
     """
 
     def __init__(self, connect: Callable[[], Any], resource: bytes, settings: Settings) -> None:
@@ -166,29 +164,22 @@ class ExportQueue(SpanExporter):
                     self._is_urgent = self._is_urgent and not self._is_empty()
                     self._changed.notify_all()
         finally:
-            # Whatever ended it, the next span starts another thread.
-            with self._lock:
+            with self._lock:  # the next span starts another thread
                 self._failed.extend(filter(None, [self._sending]))
                 self._sending = self._thread = None
 
     def _next_batch(self) -> _Batch | None:
-        """Wait for the next batch; None means that the queue was emptied or is shut down.
-
-        Failed batches alternate with new ones, so that neither wait for the others to succeed.
-        """
+        """Wait for the next batch; None means that the queue was emptied or is shut down."""
         with self._lock:
             self._changed.wait_for(lambda: self._is_urgent, self._pause)
             self._changed.wait_for(lambda: not self._is_empty() or self._is_shut_down)
+            new, least = self._new, self._settings.batch
             self._changed.wait_for(
-                lambda: (
-                    self._is_urgent
-                    or self._failed
-                    or len(self._new) != 1
-                    or len(self._new[0].spans) >= self._settings.batch
-                ),
+                lambda: self._is_urgent or self._failed or len(new) != 1 or len(new[0].spans) >= least,
                 self._settings.delay_ms / 1_000,
             )
             self._pause = 0.0
+            # Alternating, so that neither new nor failed batches wait for the others to succeed.
             self._is_retry = bool(self._failed) and not (self._is_retry and self._new)
             queue = self._failed if self._is_retry else self._new
             self._sending = queue.popleft() if queue else None

@@ -36,7 +36,6 @@ class HTTPTransport:
             **({"content-encoding": "gzip"} if self._is_compressed else {}),
             **settings.headers,
         }
-        self._is_sent = False
         credentials = {}
         proxy = urllib.request.getproxies().get(url.scheme)
         if proxy and not urllib.request.proxy_bypass(url.hostname or ""):

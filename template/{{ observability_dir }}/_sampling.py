@@ -35,8 +35,7 @@ _MAX_WEIGHT: Final = 1_000_000  # of a trace from a trusted service
 
 
 class SnapshotSafeIdGenerator(RandomIdGenerator):
-    """IDs that differ even if the application seeds Python's random generator, or if containers or
-    processes continue from one memory snapshot or fork."""
+    """IDs that differ after `random.seed`, a fork, or a restored memory snapshot of a container."""
 
     def generate_span_id(self) -> int:
         return int.from_bytes(os.urandom(8)) or 1  # 0 is invalid
@@ -52,11 +51,10 @@ class ProbabilitySampler(Sampler):
     """
 
     def __init__(self, rate: int, *, trust_incoming: bool = False) -> None:
-        self._rate = rate
-        self._trust_incoming = trust_incoming
+        self._rate, self._trust_incoming = rate, trust_incoming
         self._threshold = _RANDOM - round(_RANDOM / rate)
-        digits = f"{self._threshold:014x}".rstrip("0") or "0"
-        self._trace_state = TraceState([("ot", f"th:{digits}")]) if rate > 1 else None
+        threshold = f"th:{self._threshold:014x}".rstrip("0")
+        self._trace_state = TraceState([("ot", threshold)]) if rate > 1 else None
 
     def should_sample(
         self,
@@ -119,8 +117,7 @@ class TailSampler:
     """
 
     def __init__(self, settings: Settings, export: Callable[[ReadableSpan, int], None]) -> None:
-        self._settings = settings
-        self._export = export
+        self._settings, self._export = settings, export
         self.reset()
 
     def reset(self) -> None:
@@ -210,8 +207,8 @@ class TailSampler:
             if attributes.get("network.protocol.name") != "websocket":
                 end = span.end_time or time.time_ns()
                 longest = max(longest, end - (span.start_time or end))
-        is_slow = longest > self._settings.keep_slow_ms * 1e6
-        return is_slow or cost_usd > self._settings.keep_cost_usd
+        limits = self._settings
+        return longest > limits.keep_slow_ms * 1e6 or cost_usd > limits.keep_cost_usd
 
     def _export_kept(self) -> None:
         with self._lock:

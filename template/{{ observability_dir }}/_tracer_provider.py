@@ -23,8 +23,7 @@ _LIMITS: Final = sdk.SpanLimits()
 # Types that the SDK stores unchanged; it validates, copies, truncates or rejects all others.
 _PLAIN: Final = frozenset({str, bool, int, float})
 _NAMES: Final = frozenset({str})
-# The W3C flag of a random trace ID.
-_RANDOM: Final = 0x02
+_RANDOM: Final = 0x02  # the W3C flag of a random trace ID
 
 
 def create_tracer_provider(
@@ -50,11 +49,8 @@ def create_tracer_provider(
 
 
 class TracerProvider(sdk.TracerProvider):
-    """Create the SDK's spans without the parts that most of them do not need.
-
-    Attributes are a dictionary, events and links are created with the first of them, and a finished
-    span is not copied for the span processors.
-    """
+    """Create the SDK's spans without parts that most do not need: a lock for attributes, empty
+    events and links, a copy for the span processors."""
 
     def __init__(self, sampler: Sampler, resource: Resource, ids: IdGenerator) -> None:
         processor = sdk.SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
