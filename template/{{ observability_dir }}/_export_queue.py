@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from ._otlp import decode_partial_success, encode_request, encode_scope, encode_span
+from ._otlp import VARINT, decode_varint, encode_request, encode_scope, encode_span
 from ._settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -175,7 +176,9 @@ class ExportQueue(SpanExporter):
             self._changed.wait_for(lambda: not self._is_empty() or self._is_shut_down)
             new, least = self._new, self._settings.batch
             self._changed.wait_for(
-                lambda: self._is_urgent or self._failed or len(new) != 1 or len(new[0].spans) >= least,
+                lambda: (
+                    self._is_urgent or self._failed or len(new) != 1 or len(new[0].spans) >= least
+                ),
                 self._settings.delay_ms / 1_000,
             )
             self._pause = 0.0
@@ -242,6 +245,9 @@ class ExportQueue(SpanExporter):
 
 def partial_success(response: bytes, where: str) -> ExportError | None:
     """Return an error if an ExportTraceServiceResponse reports rejected spans."""
-    rejected, message = decode_partial_success(response)
-    reason = f"{where} rejected {rejected} spans: {message[:100]!r}"
-    return ExportError(reason=reason, rejected=rejected) if 0 < rejected < 2**63 else None
+    found = re.fullmatch(rb"(?s)\n%b\x08%b(?:\x12%b(.*))?" % ((VARINT,) * 3), response)
+    if not found or not 0 < (rejected := decode_varint(found[2])) < 2**63:
+        return None
+    message = (found[4] or b"").decode(errors="replace")[:100]
+    reason = f"{where} rejected {rejected} spans: {message!r}"
+    return ExportError(reason=reason, rejected=rejected)

@@ -9,6 +9,7 @@ import time
 import urllib.request
 from base64 import b64encode
 from contextlib import suppress
+from importlib import import_module
 from threading import Timer
 from typing import Final
 from urllib.parse import unquote, urlsplit
@@ -112,9 +113,7 @@ def _tls_context(settings: Settings) -> ssl.SSLContext:
     authorities = settings.certificate
     if not authorities and not ssl.get_default_verify_paths().cafile:
         with suppress(ImportError):
-            import certifi  # type: ignore[import-not-found, unused-ignore]
-
-            authorities = certifi.where()
+            authorities = import_module("certifi").where()
     context = ssl.create_default_context(cafile=authorities)
     if settings.client_certificate:
         context.load_cert_chain(settings.client_certificate, settings.client_key)

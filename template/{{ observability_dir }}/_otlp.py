@@ -5,7 +5,6 @@ in a queue cost the garbage collector nothing. The message and field numbers are
 opentelemetry/proto/trace/v1/trace.proto.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache, partial
 from struct import Struct
@@ -153,10 +152,3 @@ def _varint(number: int) -> bytes:
 
 def decode_varint(encoded: bytes) -> int:
     return sum((byte & 0x7F) << 7 * place for place, byte in enumerate(encoded))
-
-
-def decode_partial_success(response: bytes) -> tuple[int, str]:
-    """Return the number of spans that an ExportTraceServiceResponse rejects, and the reason."""
-    if found := re.fullmatch(rb"(?s)\n%b\x08%b(?:\x12%b(.*))?" % ((VARINT,) * 3), response):
-        return decode_varint(found[2]), (found[4] or b"").decode(errors="replace")
-    return 0, ""

@@ -13,9 +13,7 @@ from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace.id_generator import IdGenerator
-from opentelemetry.sdk.trace.sampling import Decision, Sampler
+from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, format_span_id
 from opentelemetry.util.types import Attributes
 
@@ -26,12 +24,9 @@ _NAMES: Final = frozenset({str})
 _RANDOM: Final = 0x02  # the W3C flag of a random trace ID
 
 
-def create_tracer_provider(
-    sampler: Sampler, resource: Resource, ids: IdGenerator
-) -> sdk.TracerProvider:
-    """Create the provider. Raises an exception if its spans differ from those of the SDK."""
-    provider = TracerProvider(sampler, resource, ids)
-    reference = sdk.TracerProvider(sampler, resource, shutdown_on_exit=False, id_generator=ids)
+def create_tracer_provider(reference: sdk.TracerProvider) -> sdk.TracerProvider:
+    """Create a provider like the SDK's `reference`. Raises an exception if its spans differ."""
+    provider = TracerProvider(reference)
     parent = provider.get_tracer(__name__).start_span("parent")
 
     def describe(provider: sdk.TracerProvider) -> str:
@@ -52,7 +47,8 @@ class TracerProvider(sdk.TracerProvider):
     """Create the SDK's spans without parts that most do not need: a lock for attributes, empty
     events and links, a copy for the span processors."""
 
-    def __init__(self, sampler: Sampler, resource: Resource, ids: IdGenerator) -> None:
+    def __init__(self, reference: sdk.TracerProvider) -> None:
+        sampler, resource, ids = reference.sampler, reference.resource, reference.id_generator
         processor = sdk.SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
         super().__init__(sampler, resource, False, processor, ids, _LIMITS)
         # Their class holds the initial fields of all spans.
@@ -61,11 +57,10 @@ class TracerProvider(sdk.TracerProvider):
         sdk.Span.__init__(blank, "", None, limits=_LIMITS, **shared)  # type: ignore[arg-type]
         self._span_class = type("_Span", (_Span,), vars(blank) | {"_events": (), "_links": ()})
 
-    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
-        tracer = super().get_tracer(*args, **kwargs)
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
+        tracer: Any = super().get_tracer(*args, **kwargs)
         if type(tracer) is sdk.Tracer:
-            ours: Any = tracer
-            ours.__class__, ours.span_class = _Tracer, self._span_class
+            tracer.__class__, tracer.span_class = _Tracer, self._span_class
         return tracer
 
 

@@ -7,14 +7,8 @@ import pytest
 
 pytest.importorskip("opentelemetry.proto", reason="requires opentelemetry-proto")
 
-from observability._export_queue import ExportQueue
-from observability._otlp import (
-    decode_partial_success,
-    encode_request,
-    encode_resource,
-    encode_scope,
-    encode_span,
-)
+from observability._export_queue import ExportQueue, partial_success
+from observability._otlp import encode_request, encode_resource, encode_scope, encode_span
 from observability._processor import TelemetryProcessor
 from observability._settings import Settings
 from opentelemetry import trace
@@ -350,13 +344,19 @@ def test_partial_success_is_decoded(rejected: int, message: str) -> None:
     response.partial_success.rejected_spans = rejected
     response.partial_success.error_message = message
 
-    expected = (rejected, message) if rejected else (0, "")
-    assert decode_partial_success(response.SerializeToString()) == expected
+    error = partial_success(response.SerializeToString(), "receiver")
+
+    if not rejected:
+        assert error is None
+        return
+    assert error is not None
+    assert error.rejected == rejected
+    assert error.reason == f"receiver rejected {rejected} spans: {message[:100]!r}"
 
 
 @pytest.mark.parametrize("response", [b"", b"\n\0", b"{}", b"\n\2\x08", b"\n\2\x08" + b"\xff" * 20])
 def test_malformed_response_rejects_nothing(response: bytes) -> None:
-    assert decode_partial_success(response) == (0, "")
+    assert partial_success(response, "receiver") is None
 
 
 @pytest.mark.parametrize("seconds", [None, 0.0, 0.5, 1.0, 3600.25])
