@@ -13,7 +13,6 @@ from typing import Any, Final
 
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from ._otlp import VARINT, decode_varint, encode_request, encode_scope, encode_span
 from ._settings import Settings
@@ -61,7 +60,7 @@ class ExportQueue(SpanExporter):
     def __init__(self, connect: Callable[[], Any], resource: bytes, settings: Settings) -> None:
         self._connect, self._resource, self._settings = connect, resource, settings
         self._timeout = settings.timeout  # doubles, up to 30 s, if the receiver responds later
-        self._scopes: dict[int, tuple[InstrumentationScope | None, bytes]] = {}
+        self._scopes: dict[int, tuple[object, bytes]] = {}
         self.reset()
 
     def reset(self) -> None:

@@ -19,8 +19,7 @@ _fixed32, _fixed64, _double, _times = (Struct(f"<{each}").pack for each in ("I",
 # Bits of a span's flags: whether its parent is remote is known, and it is.
 _REMOTE_KNOWN, _REMOTE = 0x100, 0x200
 # Honeycomb's limits of a field and of an event.
-_MAX_VALUE_BYTES: Final = 65_535
-_MAX_SPAN_BYTES: Final = 1_000_000
+_MAX_VALUE_BYTES, _MAX_SPAN_BYTES = 65_535, 1_000_000
 _SHORT_VALUE: Final = 1_024
 VARINT: Final = rb"([\x80-\xff]{0,9}[\x00-\x7f])"  # in the few messages that are decoded
 

@@ -59,7 +59,7 @@ class TracerProvider(sdk.TracerProvider):
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
         tracer: Any = super().get_tracer(*args, **kwargs)
-        if type(tracer) is sdk.Tracer:
+        if tracer.__class__ is sdk.Tracer:
             tracer.__class__, tracer.span_class = _Tracer, self._span_class
         return tracer
 

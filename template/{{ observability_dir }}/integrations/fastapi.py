@@ -10,7 +10,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, trace
-from opentelemetry.trace import Span
 
 from .._settings import excluded_urls, is_disabled, trusts_incoming
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
@@ -149,7 +148,7 @@ class _Observed:
 
 
 class _Request:
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: trace.Span) -> None:
         self.span = span
         self.disconnected: dict[str, Any] = {}  # attributes, once the client has left
         self._has_failed = False

@@ -9,7 +9,6 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.trace import SpanKind
 
 from ..spans import extract, traced
 from . import never_raises
@@ -82,7 +81,7 @@ def traced_call(
     # Called with `.local()`, it is a step of its caller.
     is_local = trace_context is None and trace.get_current_span().get_span_context().is_valid
     attributes = {} if is_local else invocation_attributes(trigger)
-    kind = SpanKind.INTERNAL if is_local else SpanKind.SERVER
+    kind = trace.SpanKind.INTERNAL if is_local else trace.SpanKind.SERVER
     with extract(trace_context), traced(name, attributes, kind=kind):
         yield
 
