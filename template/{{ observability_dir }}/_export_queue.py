@@ -190,8 +190,7 @@ class ExportQueue(SpanExporter):
     def _send(self, batch: _Batch) -> Any:
         try:
             self._transport = self._transport or self._connect()
-            request = encode_request(self._resource, batch.spans)
-            return self._transport.send(request, self._timeout)
+            return self._transport.send(encode_request(self._resource, batch.spans), self._timeout)
         except Exception as error:  # noqa: BLE001 - the worker thread must continue
             return ExportError(reason=f"{repr(error)[:100]}.", retryable=True)
 

@@ -47,7 +47,13 @@ class HTTPTransport:
         host, port = server.hostname or "", server.port
         self._connection = http.client.HTTPConnection(host, port)
         if url.scheme == "https":
-            context = _tls_context(settings)
+            authorities = settings.certificate
+            if not authorities and not ssl.get_default_verify_paths().cafile:
+                with suppress(ImportError):
+                    authorities = import_module("certifi").where()
+            context = ssl.create_default_context(cafile=authorities)
+            if settings.client_certificate:
+                context.load_cert_chain(settings.client_certificate, settings.client_key)
             self._connection = http.client.HTTPSConnection(host, port, context=context)
             if server is not url:
                 self._connection.set_tunnel(url.hostname or "", url.port or 443, credentials)
@@ -68,11 +74,10 @@ class HTTPTransport:
                 if is_reused and isinstance(error, OSError) and not timed_out:
                     continue  # the server has closed an idle keep-alive connection
                 cause = f"no response in {timeout:g} s" if timed_out else repr(error)[:100]
-                if timed_out and self._is_sent:
-                    reason = f"{self._where} is slow ({cause}); spans may be exported twice."
-                    return ExportError(reason=reason, retryable=True, timed_out=True)
                 reason = f"could not reach {self._where} ({cause}). Check the endpoint and network."
-                return ExportError(reason=reason, retryable=True)
+                if is_slow := timed_out and self._is_sent:
+                    reason = f"{self._where} is slow ({cause}); spans may be exported twice."
+                return ExportError(reason=reason, retryable=True, timed_out=is_slow)
 
     def _post(self, body: bytes, deadline: float) -> ExportError | None:
         self._is_sent = False
@@ -107,17 +112,6 @@ class HTTPTransport:
             retry_after=float(delay) if delay.isdecimal() else None,
             splittable=status in _SPLITTABLE,
         )
-
-
-def _tls_context(settings: Settings) -> ssl.SSLContext:
-    authorities = settings.certificate
-    if not authorities and not ssl.get_default_verify_paths().cafile:
-        with suppress(ImportError):
-            authorities = import_module("certifi").where()
-    context = ssl.create_default_context(cafile=authorities)
-    if settings.client_certificate:
-        context.load_cert_chain(settings.client_certificate, settings.client_key)
-    return context
 
 
 def _abort(connection: http.client.HTTPConnection) -> None:

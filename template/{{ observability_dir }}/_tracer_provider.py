@@ -57,10 +57,11 @@ class TracerProvider(sdk.TracerProvider):
         sdk.Span.__init__(blank, "", None, limits=_LIMITS, **shared)  # type: ignore[arg-type]
         self._span_class = type("_Span", (_Span,), vars(blank) | {"_events": (), "_links": ()})
 
-    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
-        tracer: Any = super().get_tracer(*args, **kwargs)
-        if tracer.__class__ is sdk.Tracer:
-            tracer.__class__, tracer.span_class = _Tracer, self._span_class
+    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
+        tracer = super().get_tracer(*args, **kwargs)
+        if type(tracer) is sdk.Tracer:
+            ours: Any = tracer
+            ours.__class__, ours.span_class = _Tracer, self._span_class
         return tracer
 
 
