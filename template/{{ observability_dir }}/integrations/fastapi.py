@@ -189,19 +189,17 @@ class _Request:
 
 
 def _trace_background_tasks() -> None:
-    from starlette.background import BackgroundTask
-
+    task_class: Any = import_module("starlette.background").BackgroundTask
     # The contrib package does the same, and sets this attribute.
-    if hasattr(BackgroundTask, "_otel_original_call"):
+    if hasattr(task_class, "_otel_original_call"):
         return
-    run = BackgroundTask.__call__
+    run = task_class.__call__
 
     async def run_traced(task: Any) -> None:
         with traced(f"BackgroundTask {getattr(task.func, '__name__', type(task.func).__name__)}"):
             await run(task)
 
-    patched: Any = BackgroundTask
-    patched.__call__, patched._otel_original_call = run_traced, run
+    task_class.__call__, task_class._otel_original_call = run_traced, run
 
 
 async def _flush_before(send: Send, message: Message) -> None:
