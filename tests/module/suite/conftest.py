@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
+from observability._pricing import warn_once
 from observability.testing import capture_spans
 from opentelemetry.sdk.trace import ReadableSpan
 
@@ -15,6 +16,11 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("HONEYCOMB_", "MODAL_", "OTEL_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def forget_warnings() -> None:
+    warn_once.cache_clear()
 
 
 @pytest.fixture
