@@ -14,15 +14,11 @@ from .app_calls import enclosing
 from .project import Project
 from .source import Source
 
-_CALLS = {
-    "anthropic": re.compile(r"(?:^|\.)messages\.(?:create|stream|parse)$"),
-    "openai": re.compile(
-        r"(?:^|\.)(?:chat\.completions|responses|embeddings)\.(?:create|stream|parse)$"
-    ),
+_NAMES = {
+    "anthropic": r"messages\.(?:create|stream|parse)",
+    "openai": r"(?:chat\.completions|responses|embeddings)\.(?:create|stream|parse)",
 }
-_ANY_CALL = re.compile(
-    rb"\.(?:messages|completions|responses|embeddings)\s*\.\s*(?:create|stream|parse)\s*\("
-)
+_CALLS = {provider: re.compile(rf"(?:^|\.){names}$") for provider, names in _NAMES.items()}
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,10 @@ def sdk_states(
 
 def sdk_calls(project: Project, used: frozenset[str]) -> Iterator[SDKCall]:
     """Yield each call of one of the SDKs `used`."""
-    for source in project.sources_matching(_ANY_CALL):
+    names = "|".join(rf"\b{names}\s*\(" for sdk, names in _NAMES.items() if sdk in used)
+    if not names:
+        return
+    for source in project.sources_matching(re.compile(names.encode())):
         for call in source.nodes(cst.Call):
             if not isinstance(call.func, cst.Attribute):
                 continue
