@@ -16,7 +16,7 @@ _INSTRUMENTATIONS: Final = {
     "anthropic": ("genai-anthropic",),
     "botocore.client": ("genai-bedrock",),
     "google.genai": ("google-genai",),
-    "langchain_core.callbacks": ("genai-langchain",),
+    "langchain_core.language_models.chat_models": ("genai-langchain",),
     "litellm": ("litellm",),
     "llama_index.core": ("genai-llama-index",),
     "openai": ("genai-openai", "openai-v2"),

@@ -1,6 +1,8 @@
 """Frameworks: the structure of agents and tools, and each call of a model once."""
 
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -174,3 +176,29 @@ def test_failed_tool_is_a_failed_span(
         (event.attributes or {})["exception.type"] for event in tool.events
     }
     assert kind == "ValueError"
+
+
+IMPORTED_LATER: Final = """
+from observability.testing import capture_spans
+
+with capture_spans() as spans:
+    from langchain_openai import ChatOpenAI
+    from langgraph.graph import MessagesState, StateGraph
+
+    model = ChatOpenAI(model="gpt-4o-mini")
+    graph = StateGraph(MessagesState)
+    graph.add_node("answer", lambda state: {"messages": [model.invoke(state["messages"])]})
+    graph.set_entry_point("answer")
+    graph.compile().invoke({"messages": [("user", "a PROMPT")]})
+for span in spans:
+    print(span.name)
+"""
+
+
+def test_langchain_imported_after_the_setup_has_each_call_once(apis: LLMAPIs) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED_LATER], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.splitlines() == [f"chat {GPT}", "invoke_workflow LangGraph"]
+    assert "Skipping" not in done.stderr
