@@ -116,3 +116,15 @@ def test_flush_returns_false_and_logs_one_warning_if_the_receiver_refuses_connec
     where = "http://127.0.0.1:1/v1/traces"
     assert failing.startswith(f"Trace export is failing: could not reach {where}")
     assert stopped == "Trace export stopped; 1 spans were dropped."
+
+
+FLUSH_WITHOUT_THREADS = """
+import threading
+from observability import flush
+threading.stack_size(2**45)  # more than there is, so that no thread can start
+print(flush())
+"""
+
+
+def test_flush_works_if_no_thread_can_start() -> None:
+    assert run(SET_UP + FLUSH_WITHOUT_THREADS, {"OTEL_TRACES_EXPORTER": "console"}) == ("True", [])
