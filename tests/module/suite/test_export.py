@@ -163,8 +163,8 @@ ENDS = st.tuples(
 
 
 def example_counts(plain: int) -> Any:
-    """More examples in depth."""
-    most = 10 * plain if "TEST_IN_DEPTH" in os.environ else plain
+    """More examples in depth; some of them wait for several timeouts."""
+    most = 4 * plain if "TEST_IN_DEPTH" in os.environ else plain
     return settings(max_examples=most, deadline=None, suppress_health_check=list(HealthCheck))
 
 
