@@ -8,7 +8,7 @@ from typing import Final
 
 from ..wire.app_calls import AppCall
 from ..wire.imports import import_roots
-from ..wire.project import Project
+from ..wire.project import Project, tests_dir
 from ..wire.routes.find import Route
 from ..wire.source import EditRefused
 
@@ -74,8 +74,7 @@ def module_name(project: Project, package: Path, import_name: str) -> str:
     folders = {parent for path in files for parent in path.parents}
     for name in _NAMES:
         path = package / name
-        tests = name if import_name else "tracing" if name == "telemetry" else "telemetry"
-        used = {path, Path("tests") / tests} & folders
+        used = {path, tests_dir(import_name, name)} & folders
         if path.with_suffix(".py") not in files and not used:
             return name
     return _NAMES[0]

@@ -12,7 +12,7 @@ from typing import Any, Final
 from packaging.requirements import Requirement
 
 from .plan import Plan, Step
-from .project import Project
+from .project import Project, tests_dir
 
 # Files that name the commands of a repository's checks.
 _CHECKS: Final = (
@@ -129,7 +129,7 @@ def _deptry_rules(
     folders = [project.module_dir]
     excluded = [*settings.get("exclude", ["tests"]), *settings.get("extend_exclude", [])]
     if not any("tests" in each for each in excluded):
-        folders += [Path("tests") / name for name in (project.module_name, "telemetry")]
+        folders.append(tests_dir(project.import_name, project.module_name))
     names = {name for folder in folders for name in _imports(project.root / folder)}
     names |= _OPTIONAL_IMPORTS
     if project.answers.get("otlp_protocol") == "grpc":

@@ -24,6 +24,13 @@ _EXCLUDED_FOLDERS = {
 _MAX_DEPTH = 20
 
 
+def tests_dir(import_name: str, module_name: str) -> Path:
+    """Return the folder of the module's tests, as `tests_dir` in copier.yml."""
+    if import_name:
+        return Path("tests", module_name)
+    return Path("tests", "tracing" if module_name == "telemetry" else "telemetry")
+
+
 @dataclass
 class Project:
     """A repository that contains the observability module."""
