@@ -7,7 +7,6 @@ Each makes the same calls, of a fake of the APIs on 127.0.0.1, and exports to a 
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ from bench.environments import PROJECT, ROOT, clean_environment, render, uv
 from bench.report import conditions, describe, new_console, save
 from hooks.traces.otlp import Span
 from hooks.traces.receiver import Receiver
-from tests.fakes.llm import LLMAPIs
+from tests.fakes.llm import CONTENT, LLMAPIs
 
 CALLED: Final = (
     "anthropic",
@@ -47,7 +46,6 @@ DOLLARS: Final = {
     "Anthropic": (100 * 3 + 1_000 * 0.3 + 60 * 3.75 + 40 * 6 + 300 * 15) / 1e6,
     "OpenAI": (200 * 0.15 + 1_000 * 0.075 + 300 * 0.6) / 1e6,
 }
-_CONTENT: Final = re.compile("PROMPT|COMPLETION|CITY|DESCRIPTION|RESULT")
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,7 @@ class Result:
             spans=len(spans),
             with_tokens=sum("gen_ai.usage.input_tokens" in span.attributes for span in spans),
             dollars=sum(_dollars(span) for span in spans),
-            content=sum(bool(_CONTENT.search(text)) for span in spans for text in _texts(span)),
+            content=sum(bool(CONTENT.search(text)) for span in spans for text in _texts(span)),
         )
 
     @property
@@ -144,10 +142,7 @@ def run(variant: Variant, python: Path, project: Path) -> list[Result]:
             cwd=ROOT,
             env={
                 **clean_environment(),
-                "ANTHROPIC_API_KEY": "a-key",
-                "ANTHROPIC_BASE_URL": apis.url,
-                "OPENAI_API_KEY": "a-key",
-                "OPENAI_BASE_URL": f"{apis.url}/v1",
+                **apis.variables,
                 "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
                 "PYTHONPATH": f"{project}:{ROOT}",
                 **variant.variables,

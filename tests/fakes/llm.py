@@ -18,6 +18,8 @@ from typing import Any, Final, Self
 
 TEXT: Final = "Hello, COMPLETION."
 ARGUMENTS: Final = {"city": "a CITY"}
+# Words in the texts of prompts, answers, tools and their arguments and results.
+CONTENT: Final = re.compile("PROMPT|COMPLETION|CITY|DESCRIPTION|RESULT")
 
 Body = dict[str, Any]
 
@@ -33,6 +35,13 @@ class LLMAPIs:
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.apis = self
         self.url = f"http://127.0.0.1:{self._server.server_port}"
+        # Of a process whose SDKs call these APIs.
+        self.variables = {
+            "ANTHROPIC_API_KEY": "a-key",
+            "ANTHROPIC_BASE_URL": self.url,
+            "OPENAI_API_KEY": "a-key",
+            "OPENAI_BASE_URL": f"{self.url}/v1",
+        }
 
     def __enter__(self) -> Self:
         Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()

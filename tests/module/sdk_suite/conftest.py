@@ -18,12 +18,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 @pytest.fixture(scope="session")
 def server() -> Iterator[LLMAPIs]:
     with LLMAPIs() as apis:
-        os.environ.update(
-            ANTHROPIC_API_KEY="a-key",
-            ANTHROPIC_BASE_URL=apis.url,
-            OPENAI_API_KEY="a-key",
-            OPENAI_BASE_URL=f"{apis.url}/v1",
-        )
+        os.environ.update(apis.variables)
         yield apis
 
 

@@ -1,11 +1,10 @@
 """Reading spans: attributes, content and structure. Imports no SDK."""
 
-import re
-from typing import Any, Final
+from typing import Any
 
 from opentelemetry.sdk.trace import ReadableSpan
 
-CONTENT: Final = re.compile("PROMPT|COMPLETION|CITY|DESCRIPTION|RESULT")
+from tests.fakes.llm import CONTENT
 
 
 def attributes(span: ReadableSpan) -> dict[str, Any]:
