@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import subprocess
 import sys
@@ -19,9 +18,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any, Final, Self
 
+from ._settings import warn_once
 from .integrations import never_raises
-
-warn_once: Final = lru_cache(maxsize=256)(logging.getLogger(__name__).warning)
 
 # Providers of OpenTelemetry that genai-prices does not know, or takes for another.
 _PROVIDERS: Final = {"azure.ai.openai": "azure", "gcp.gen_ai": "google", "x_ai": "x-ai"}

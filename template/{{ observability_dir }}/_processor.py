@@ -12,10 +12,10 @@ from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
 
-from ._pricing import TokenUsage, price_loader, warn_once
+from ._pricing import TokenUsage, price_loader
 from ._redaction import copy_span, redact_event, redact_span
 from ._sampling import TailSampler, head_weight
-from ._settings import Settings
+from ._settings import Settings, warn_once
 from .llm import is_call, usage_attributes
 from .spans import shared_attributes
 

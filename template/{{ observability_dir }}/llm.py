@@ -10,8 +10,8 @@ from typing import Any, Final, Self
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
-from ._pricing import TokenUsage, cost_usd, flatten, price_loader, warn_once
-from ._settings import captures_content
+from ._pricing import TokenUsage, cost_usd, flatten, price_loader
+from ._settings import captures_content, warn_once
 from .spans import traced
 
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from observability._pricing import warn_once
+from observability._settings import warn_once
 from observability.testing import capture_spans
 from opentelemetry.sdk.trace import ReadableSpan
 

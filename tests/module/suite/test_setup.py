@@ -90,6 +90,23 @@ trace.set_tracer_provider(trace.NoOpTracerProvider())
 """
 
 
+def test_invalid_value_that_several_parts_read_logs_one_warning() -> None:
+    program = """
+from fastapi import FastAPI
+from observability import instrument_app
+instrument_app(FastAPI())
+"""
+    variables = {
+        "HONEYCOMB_TRUST_INCOMING": "maybe",
+        "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT": "maybe",
+        "OTEL_TRACES_EXPORTER": "console",
+    }
+
+    log = run(program, variables)[1]
+
+    assert [line.partition(" ")[0] for line in log] == list(variables)[:2]
+
+
 def test_provider_without_span_processors_logs_one_warning() -> None:
     output, [line] = run(UNSUPPORTED + SET_UP + REPORT, ENDPOINT)
 
