@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final
 
 _ENVIRONMENTS: Final = (".venv", "venv", "env")
-_PROGRAMS: Final = ("bin/python", "Scripts/python.exe")
+PROGRAMS: Final = ("bin/python", "Scripts/python.exe")
 
 
 def find_interpreter(root: Path, near: Path = Path()) -> Path | None:
@@ -18,11 +18,11 @@ def find_interpreter(root: Path, near: Path = Path()) -> Path | None:
     folders = [root / folder for folder in (near, *near.parents)]
     for folder in folders:
         for environment in _ENVIRONMENTS:
-            for program in _PROGRAMS:
+            for program in PROGRAMS:
                 path = folder / environment / program
                 if path.exists():
                     return path
     active = os.environ.get("VIRTUAL_ENV")
     if active and Path(active).parent in folders:
-        return next((path for each in _PROGRAMS if (path := Path(active) / each).exists()), None)
+        return next((path for each in PROGRAMS if (path := Path(active) / each).exists()), None)
     return None

@@ -2,28 +2,28 @@
 
 import json
 import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 from ..interpreter import find_interpreter
 from .app_calls import AppCall
+from .image.commands import uv_commands
+from .image.environment import NotInstalled, image_environment
+from .layout import Layout, laid_out
 from .llm_calls import sdk_states
 from .probe import MARK
 from .project import Project
 from .routes.find import Route, find_routes
-from .server import imported_module
-from .wiring import dependency_files_of, module_name, service_of, used_sdks
+from .shipping import dependency_files
+from .wiring import dependency_files_of, service_of, used_sdks
 
 _TIMEOUT: Final = 120
 _PROBE: Final = Path(__file__).with_name("probe.py")
-_MAX_FILE: Final = 5_000_000
+_MAX_ROUTES: Final = 3
 _EXPECTED: Final = ("http.request.method", "http.route", "http.response.status_code")
+_NO_ENVIRONMENT: Final = "the project has no virtual environment (.venv)"
 
 
 @dataclass(frozen=True)
@@ -31,33 +31,117 @@ class Check:
     """The SERVER span of one request, or the reason why there is none."""
 
     app: str
-    route: str = ""
-    """The route whose files were used; empty if those of the repository were."""
+    used: str = ""
+    """The files and packages that were used, as `with the files and packages of Dockerfile:5`."""
     span: str = ""
     attributes: dict[str, str] = field(default_factory=dict)
     failure: str = ""
+    missing: str = ""
+    """The module that could not be imported, if that is the failure."""
     llm_calls: tuple[str, ...] = ()
-    """For each LLM SDK of the service, if its calls are traced in this interpreter."""
+    """For each LLM SDK of the service, if its calls are traced with these packages."""
+    packages: str = ""
+    """The source of the packages; empty if they are not those of an image."""
+    note: str = ""
+    """The reason why the packages are not those of the image."""
 
 
-def check(project: Project, app: AppCall) -> list[Check]:
-    """Import the application in the project's interpreter and send one request to it, in process.
+def check(project: Project, app: AppCall, seconds: int = 0) -> list[Check]:
+    """Import the application and send one request to it, in process.
 
-    The files are those of each container that serves it, without the packages: these are the
-    interpreter's. The spans are exported to a receiver on this machine.
+    The files are those of each container that serves it. The packages are too, if they can be
+    installed within `seconds`; otherwise they are those of the project's virtual environment. The
+    spans are exported to a receiver on this machine.
     """
     python = find_interpreter(project.root, app.path.parent)
-    if python is None:
-        return [Check(app.label, failure="the project has no virtual environment (.venv)")]
     routes = [route for route in find_routes(project)[0] if route.app == app]
     files = dependency_files_of(project, app, routes)
     used = used_sdks(service_of(project, routes), files)
-    # A compose service often has the files of its Dockerfile.
-    distinct = {str(sorted(route.container.files.items())): route for route in routes}
-    if not distinct:
-        return [_checked(project, app, None, python, used)]
-    found = [_checked(project, app, route, python, used) for route in list(distinct.values())[:3]]
-    return [each for number, each in enumerate(found) if each not in found[:number]]
+    # A compose service often has the files and packages of its Dockerfile.
+    distinct = {
+        (str(sorted(route.container.files.items())), str(uv_commands(route.container))): route
+        for route in routes
+    }
+    found: list[Check] = []
+    chosen: list[Route | None] = [*list(distinct.values())[:_MAX_ROUTES]]
+    for route in chosen or [None]:
+        each = _check_route(project, app, route, python, used, seconds)
+        if each not in found:
+            found.append(each)
+    return found
+
+
+def _check_route(
+    project: Project,
+    app: AppCall,
+    route: Route | None,
+    local: Path | None,
+    used: frozenset[str],
+    seconds: int,
+) -> Check:
+    note = ""
+    if route is not None and seconds:
+        container = route.container
+        try:
+            image = image_environment(container, project.root, local, seconds)
+        except NotInstalled as error:
+            note = f"the packages of {route.place} were not used: {error}"
+        else:
+            result = _checked(project, app, route, image.python, used)
+            if not (result.missing and container.base):
+                sources = _sources(route)
+                wanted = container.python and ".".join(map(str, container.python))
+                python = f"Python {image.version}"
+                if wanted and wanted != image.version:
+                    python += (
+                        f". The image has Python {wanted}, which this machine lacks; to use it, run"
+                        f" `uv python install {wanted}`"
+                    )
+                return replace(
+                    _explained(project, route, result, sources, local),
+                    used=f"with the files and packages of {route.place}",
+                    packages=f"the {image.packages} that {sources} installs, with {python}",
+                )
+            note = (
+                f"the packages of {route.place} were not used: {result.missing} is not among them, but"
+                f" may be in the image {container.base}"
+            )
+    if local is None:
+        return Check(app.label, failure=_NO_ENVIRONMENT, note=note)
+    environment = local.parent.parent.name
+    text = f"with the files of {route.place} and the packages of {environment}" if route else ""
+    return replace(_checked(project, app, route, local, used), used=text, note=note)
+
+
+def _sources(route: Route) -> str:
+    places = (str(each.place) for each in uv_commands(route.container))
+    return ", ".join(dict.fromkeys(places))
+
+
+def _explained(
+    project: Project, route: Route, result: Check, sources: str, local: Path | None
+) -> Check:
+    """Return the result with the remedy, if the image lacks a package."""
+    name = result.missing.partition(".")[0]
+    files = {path.name for path in route.container.files} | {
+        part for path in route.container.files for part in path.parts
+    }
+    if not name or files & {name, f"{name}.py"}:
+        return result
+    libraries = local.parent.parent.glob("[Ll]ib/**/site-packages") if local else ()
+    is_local = any((path / name).exists() or (path / f"{name}.py").exists() for path in libraries)
+    found = dependency_files(project, route)
+    paths = dict.fromkeys(str(each.path) for _, each in found)
+    locked = any(each.command.is_locked for each, _ in found)
+    remedy = f"Add its package to {', '.join(paths)}" if paths else "Add its package"
+    return replace(
+        result,
+        failure=(
+            f"No module named '{result.missing}' in the packages that {sources} installs"
+            f"{f', although {local.parent.parent.name} has it' if local and is_local else ''}."
+            f" {remedy}{', and update the lock file' if locked else ''}"
+        ),
+    )
 
 
 def _checked(
@@ -66,14 +150,13 @@ def _checked(
     # The protobuf packages are needed for a check only.
     from ..traces.receiver import Receiver
 
-    place = str(route.place) if route else ""
-    with laid_out(project, app, route) as (folder, arguments), Receiver() as receiver:
+    with laid_out(project, app, route) as layout, Receiver() as receiver:
         try:
             done = subprocess.run(
                 # Not run by its path, which would put its folder on the import path.
-                [python, "-c", _PROBE.read_text(), *arguments],
-                cwd=folder,
-                env=probe_environment(receiver.endpoint),
+                [python, "-c", _PROBE.read_text(), *probe_arguments(layout, app)],
+                cwd=layout.folder,
+                env=layout.variables | probe_environment(receiver.endpoint),
                 check=False,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
@@ -81,85 +164,32 @@ def _checked(
                 timeout=_TIMEOUT,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            return Check(app.label, place, failure=f"{python} failed ({type(error).__name__})")
+            return Check(app.label, failure=f"{python} failed ({type(error).__name__})")
         result = _result(done.stdout)
         if result is None:
             last = (done.stderr.strip().splitlines() or ["it printed no result"])[-1]
-            return Check(app.label, place, failure=last[:300])
+            return Check(app.label, failure=last[:300])
         spans = [span for span in receiver.spans if span.kind == "server"]
     if "failure" in result:
-        return Check(app.label, place, failure=result["failure"])
+        return Check(app.label, failure=result["failure"], missing=result["missing"])
     if not spans:
         reason = result["reason"] or f"no SERVER span arrived for the request to {result['path']}"
-        return Check(app.label, place, failure=reason)
+        return Check(app.label, failure=reason)
     attributes = {name: str(value) for name, value in spans[0].attributes.items()}
     missing = [each for each in _EXPECTED if each not in attributes]
     if missing:
         failure = (
             f"the span {spans[0].name} lacks {', '.join(missing)}; it has {', '.join(attributes)}"
         )
-        return Check(app.label, place, failure=failure)
+        return Check(app.label, failure=failure)
     ordered = {each: attributes[each] for each in _EXPECTED} | attributes
     llm_calls = tuple(sdk_states(used, result["versions"], result["enabled"]))
-    return Check(app.label, place, spans[0].name, ordered, llm_calls=llm_calls)
+    return Check(app.label, "", spans[0].name, ordered, llm_calls=llm_calls)
 
 
-@contextmanager
-def laid_out(
-    project: Project, app: AppCall, route: Route | None
-) -> Iterator[tuple[Path, list[str]]]:
-    """Yield the working directory and the arguments of the probe.
-
-    With a route, the files are laid out as in its container, in a temporary folder.
-    """
-    if route is None:
-        root, name = _root_and_name(project, app)
-        folder = root if (root / ".env").exists() else project.root
-        yield folder, _arguments(project, app, [str(root)], name)
-        return
-    container = route.container
-    with tempfile.TemporaryDirectory() as temporary:
-        top = Path(temporary)
-        for path, source in container.files.items():
-            original = project.root / source
-            if original.stat().st_size < _MAX_FILE:
-                target = top / path.relative_to("/")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(original, target)
-        folder = top / route.start.folder.relative_to("/")
-        folder.mkdir(parents=True, exist_ok=True)
-        for settings in (project.root / app.path.parent / ".env", project.root / ".env"):
-            if settings.exists() and not (folder / ".env").exists():
-                shutil.copy(settings, folder)
-        roots = container.import_path(route.start)
-        paths = [str(top / root.relative_to("/")) for root in roots]
-        yield folder, _arguments(project, app, paths, _name_on(route, app, roots))
-
-
-def _arguments(project: Project, app: AppCall, paths: list[str], name: str) -> list[str]:
-    module = _absolute_module(project, app, name)
-    return [json.dumps(paths), name, app.function or app.name, module]
-
-
-def _name_on(route: Route, app: AppCall, roots: list[PurePosixPath]) -> str:
-    """Return the name by which the application's file is imported in the container."""
-    for root in roots:
-        for path in route.paths_of(app.path):
-            if path.is_relative_to(root):
-                return _dotted(path.relative_to(root))
-    return _dotted(app.path)
-
-
-def _absolute_module(project: Project, app: AppCall, name: str) -> str:
-    """Return the absolute name of the module that the application's file, imported as `name`, uses."""
-    imported = imported_module(project, app.path) or module_name(project, app, [])
-    if not imported.startswith("."):
-        return imported
-    dots = len(imported) - len(imported.lstrip("."))
-    is_package = app.path.name == "__init__.py"
-    parts = name.split(".")
-    parts = parts[: len(parts) - dots + int(is_package)]
-    return ".".join([*parts, imported.lstrip(".")])
+def probe_arguments(layout: Layout, app: AppCall) -> list[str]:
+    attribute = app.function or app.name
+    return [json.dumps(layout.paths), layout.module, attribute, layout.observability]
 
 
 def _result(output: str) -> dict[str, Any] | None:
@@ -192,23 +222,3 @@ def probe_environment(endpoint: str) -> dict[str, str]:
         "no_proxy": "127.0.0.1",
     }
     return kept | variables
-
-
-def _root_and_name(project: Project, app: AppCall) -> tuple[Path, str]:
-    """Return the folder that the application's file is imported from, and its name there."""
-    imported = imported_module(project, app.path) or module_name(project, app, [])
-    folder = project.module_dir.parts
-    depth = (
-        len(imported.split("."))
-        if not imported.startswith(".")
-        else 1 + len(project.import_name.split(".") if project.import_name else [])
-    )
-    base = Path(*folder[: len(folder) - depth])
-    if app.path.is_relative_to(base):
-        return project.root / base, _dotted(app.path.relative_to(base))
-    return project.root, _dotted(app.path)
-
-
-def _dotted(path: Path | PurePosixPath) -> str:
-    parts = path.with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)

@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Final
 
 import click
 from rich.console import Console
@@ -22,6 +23,10 @@ from .report import new_console, print_check, print_diff, print_plan
 from .served_app import find_app
 from .wiring import plan_wiring
 
+# Seconds for the installation of an image's packages: if nobody asked for a check, and with --check.
+SECONDS: Final = 15
+CHECK_SECONDS: Final = 60
+
 
 @click.command("wire", short_help="Trace an existing service: edit its files.")
 @click.argument("path", default=".", type=click.Path(path_type=Path))
@@ -29,6 +34,13 @@ from .wiring import plan_wiring
 @click.option("--dry-run", is_flag=True, help="Show the edits; change no file.")
 @click.option("--yes", is_flag=True, help="Edit without confirmation.")
 @click.option("--check", "only_check", is_flag=True, help="Only check that a request is traced.")
+@click.option(
+    "--wait",
+    type=click.IntRange(min=0),
+    metavar="SECONDS",
+    help="The time for the installation of an image's packages; 0: check with those of .venv."
+    f"  [default: {CHECK_SECONDS} with --check, else {SECONDS}]",
+)
 @click.option("--remove", is_flag=True, help="Remove the edits of an earlier run.")
 @click.option("--beside", is_flag=True, help="Edit even if other telemetry is configured.")
 @click.option("--allow-dirty", is_flag=True, help="Edit even if there are uncommitted changes.")
@@ -39,6 +51,7 @@ def main(
     dry_run: bool,
     yes: bool,
     only_check: bool,
+    wait: int | None,
     remove: bool,
     beside: bool,
     allow_dirty: bool,
@@ -63,7 +76,8 @@ def main(
     else:
         target = choose_app(console, project, app, can_ask=not yes)
         if only_check:
-            return check_app(console, project, target.label)
+            seconds = CHECK_SECONDS if wait is None else wait
+            return check_app(console, project, target.label, seconds)
         progress("Planning the edits ...")
         plan = plan_wiring(project, target, beside=beside, dry_run=dry_run)
     progress("")
@@ -80,7 +94,8 @@ def main(
     can_check = target and find_interpreter(project.root, target.path.parent)
     if target and can_check and not plan.failed and not dry_run:
         # Does not change the exit status: the packages may not be installed yet.
-        check_app(console, Project(project.root), target.label)
+        seconds = SECONDS if wait is None else wait
+        check_app(console, Project(project.root), target.label, seconds)
     return int(plan.failed)
 
 
@@ -91,10 +106,13 @@ def run() -> None:
     copier_honeycomb(["wire", *sys.argv[1:]])
 
 
-def check_app(console: Console, project: Project, label: str) -> int:
-    """Check the application on each route, print the results, and return 1 if one failed."""
+def check_app(console: Console, project: Project, label: str, seconds: int = SECONDS) -> int:
+    """Check the application on each route, print the results, and return 1 if one failed.
+
+    The packages of an image are used if they can be installed within `seconds`.
+    """
     progress("Sending a request to the application ...")
-    results = check(project, find_app(project, label, ()))
+    results = check(project, find_app(project, label, ()), seconds)
     progress("")
     for each in results:
         print_check(console, each)

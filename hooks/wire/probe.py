@@ -24,8 +24,9 @@ def report(**result: Any) -> NoReturn:
     sys.exit(0)
 
 
-def fail(reason: str) -> NoReturn:
-    report(failure=reason)
+def fail(reason: str, error: BaseException | None = None) -> NoReturn:
+    missing = error.name if isinstance(error, ModuleNotFoundError) else ""
+    report(failure=reason, missing=missing or "")
 
 
 def described(error: BaseException) -> str:
@@ -64,9 +65,10 @@ def import_observability(name: str) -> Any:
         if (error.name or "").startswith("opentelemetry"):
             fail(
                 f"OpenTelemetry is not installed ({error}). Install the packages, then run"
-                " `copier-honeycomb wire --check`"
+                " `copier-honeycomb wire --check`",
+                error,
             )
-        fail(f"{name} cannot be imported ({described(error)})")
+        fail(f"{name} cannot be imported ({described(error)})", error)
     except Exception as error:  # noqa: BLE001 - reported
         fail(f"{name} cannot be imported ({described(error)})")
 
@@ -90,7 +92,7 @@ def import_app(module: str, attribute: str) -> Any:
     try:
         app = getattr(importlib.import_module(module), attribute)
     except BaseException as error:  # noqa: BLE001 - reported; it may call sys.exit
-        fail(f"{module} cannot be imported ({described(error)})")
+        fail(f"{module} cannot be imported ({described(error)})", error)
     is_app = callable(getattr(app, "build_middleware_stack", None)) or hasattr(app, "app")
     try:
         if is_app:
@@ -99,7 +101,7 @@ def import_app(module: str, attribute: str) -> Any:
             return app.local()
         return app() if callable(app) else app
     except Exception as error:  # noqa: BLE001 - reported
-        fail(f"{module}.{attribute} cannot be called without arguments ({described(error)})")
+        fail(f"{module}.{attribute} cannot be called without arguments ({described(error)})", error)
 
 
 async def send_request(app: Any, path: str) -> None:

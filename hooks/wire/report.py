@@ -48,14 +48,17 @@ def print_plan(console: Console, plan: Plan, *, is_dry_run: bool) -> None:
 
 
 def print_check(console: Console, check: Check) -> None:
-    if not check.span:
-        where = f" with the files of {check.route}" if check.route else ""
-        print_line(console, "Check failed", f"{check.app}{where}: {check.failure}.")
-        return
-    where = f" with the files of {check.route}" if check.route else ""
-    print_line(console, "Checked", f"one request{where} sent the span {check.span}")
-    for name, value in check.attributes.items():
-        console.print(Text(f"    {name} = {value}"))
+    used = f" {check.used}" if check.used else ""
+    if check.span:
+        print_line(console, "Checked", f"one request{used} sent the span {check.span}")
+        for name, value in check.attributes.items():
+            console.print(Text(f"    {name} = {value}"))
+    else:
+        print_line(console, "Check failed", f"{check.app}{used}: {check.failure}.")
+    if check.packages:
+        print_line(console, "Packages", f"{check.packages}.")
+    if check.note:
+        print_line(console, "Note", f"{check.note}.")
     for text in check.llm_calls:
         print_line(console, "LLM calls", text)
 

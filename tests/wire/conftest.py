@@ -43,8 +43,10 @@ def write(repository: Repository, folder: Path) -> None:
 
 
 def wire(folder: Path, *options: str) -> int:
-    """Run `wire` in this process and return its exit status."""
-    status: int = main.main([str(folder), *options], standalone_mode=False)
+    """Run `wire` in this process and return its exit status. Unless `options` contain --wait, the
+    check uses the packages of .venv."""
+    wait = [] if "--wait" in options else ["--wait", "0"]
+    status: int = main.main([str(folder), *wait, *options], standalone_mode=False)
     return status
 
 

@@ -11,7 +11,8 @@ import pytest
 from hooks.traces.receiver import Receiver
 from hooks.wire import probe
 from hooks.wire.app_calls import AppCall
-from hooks.wire.check import laid_out, probe_environment
+from hooks.wire.check import probe_arguments, probe_environment
+from hooks.wire.layout import laid_out
 from hooks.wire.llm_calls import sdk_states
 from hooks.wire.modal_functions import served_apps
 from hooks.wire.project import Project
@@ -68,8 +69,9 @@ def test_request_to_every_wired_application_creates_one_server_span(
             assert wire(folder, "--yes", *app_option(repository)) == 0
             project, app = find(folder, repository)
             [route, *_] = [*(each for each in find_routes(project)[0] if each.app == app), None]
-            work, arguments = running.enter_context(laid_out(project, app, route))
-            lines.append("\n".join([repository.name, str(work), *arguments]))
+            layout = running.enter_context(laid_out(project, app, route))
+            arguments = probe_arguments(layout, app)
+            lines.append("\n".join([repository.name, str(layout.folder), *arguments]))
         receiver = running.enter_context(Receiver())
 
         output = newest.run(
@@ -223,7 +225,7 @@ def test_check_with_the_files_of_the_image_finds_a_file_that_is_missing(
 
     wire(folder, "--yes")
     assert (
-        "Check failed: acme.main:app with the files of Dockerfile:5: acme.main cannot be imported"
+        "Check failed: acme.main:app with the files of Dockerfile:5 and the packages of .venv: acme.main cannot be imported"
         " (ModuleNotFoundError: No module named 'acme.prices')"
     ) in capsys.readouterr().out
 

@@ -1,7 +1,7 @@
 """The files and packages of a container, or of another machine that runs the application."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Final, Self
@@ -43,6 +43,9 @@ class Installed:
     command: Install
     files: tuple[Path, ...]
     """Requirements files and pyproject.toml files."""
+    available: Mapping[PurePosixPath, Path] = field(default_factory=dict, compare=False, repr=False)
+    """The files of the repository that the command can read."""
+    variables: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass
@@ -64,6 +67,10 @@ class Container:
     """Folders on the import path, besides those of the start command and PYTHONPATH."""
     python: tuple[int, int] | None = None
     python_place: Place | None = None
+    base: str = ""
+    """The image that it is built from; empty if that contains no packages but Python's."""
+    client: str = ""
+    """A package that the platform adds when the container starts, behind those of the image."""
     starts: list[tuple[Place, Start]] = field(default_factory=list)
     read: Callable[[Path], str] = lambda path: ""
     """Reads a file of the repository."""

@@ -20,6 +20,10 @@ _INSTRUCTIONS: Final = {
     "MAINTAINER", "ONBUILD", "RUN", "SHELL", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR",
 }  # fmt: skip
 _PYTHON_TAG: Final = re.compile(r"python:?(?:\d-python)?-?(\d)\.(\d+)")
+_PLAIN_IMAGE: Final = re.compile(
+    r"(?:[\w.-]+(?::\d+)?/)*(?:python|debian|ubuntu|alpine|uv|cuda|scratch|busybox|amazonlinux|fedora"
+    r"|rockylinux|python3?-?\d*|bitnami-python)(?:[:@]|\Z)"
+)
 _HEREDOC: Final = re.compile(r"<<-?\s*([\"']?)(\w+)\1")
 
 
@@ -128,6 +132,7 @@ class DockerBuild:
         else:
             stage = Container(str(self._path), read=self._read)
             stage.context, stage.ignore = self._context.folder, self._context.ignore
+            stage.base = base_image(image)
             if match := _PYTHON_TAG.search(image):
                 stage.python = (int(match[1]), int(match[2]))
                 stage.python_place = place
@@ -230,6 +235,11 @@ class DockerBuild:
             run_file_command(stage, command, place)
 
 
+def base_image(image: str) -> str:
+    """Return `image`, or an empty string if it contains no Python packages."""
+    return "" if _PLAIN_IMAGE.match(image) else image
+
+
 def installed(
     command: Command, files: Mapping[PurePosixPath, Path], place: Place
 ) -> Iterator[Installed]:
@@ -239,7 +249,8 @@ def installed(
         for project in install.projects:
             for name in ("pyproject.toml", "setup.py", "setup.cfg"):
                 found.append(files.get(normal(install.folder / project / name)))
-        yield Installed(place, install, tuple(dict.fromkeys(filter(None, found))))
+        names = tuple(dict.fromkeys(filter(None, found)))
+        yield Installed(place, install, names, dict(files), command.variables)
 
 
 def run_file_command(stage: Container, command: Command, place: Place) -> None:

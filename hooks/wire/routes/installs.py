@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Final
 
@@ -40,6 +40,10 @@ class Install:
     is_locked: bool = False
     """True if the versions are those of a lock file."""
     is_editable: bool = False
+    tool: str = field(default="pip", compare=False)
+    """The tool that resolves the packages: pip, uv, poetry, pdm, pipenv or conda."""
+    words: tuple[str, ...] = field(default=(), compare=False)
+    """The words of the command after the name of the tool."""
 
 
 def find_installs(command: Command) -> Iterator[Install]:
@@ -56,7 +60,8 @@ def find_installs(command: Command) -> Iterator[Install]:
             yield _pip(rest[1:], folder)
             return
         if name == "pip-sync":
-            yield Install(folder, files=tuple(rest) or ("requirements.txt",))
+            files = tuple(word for word in rest if not word.startswith("-"))
+            yield Install(folder, files=files or ("requirements.txt",))
             return
         if name == "uv" and (verb := _verb(rest)) in ("sync", "export", "run"):
             yield _uv(verb, rest, folder)
@@ -70,13 +75,17 @@ def find_installs(command: Command) -> Iterator[Install]:
                 has_project=has_project,
                 is_locked=True,
                 is_editable=True,
+                tool=name,
+                words=tuple(rest),
             )
             return
         if name == "pipenv" and _verb(rest) in ("install", "sync", "requirements"):
-            yield Install(folder, files=("Pipfile",), is_locked=True)
+            yield Install(
+                folder, files=("Pipfile",), is_locked=True, tool="pipenv", words=tuple(rest)
+            )
             return
         if name in ("conda", "mamba", "micromamba") and {"-f", "--file"} & set(rest):
-            yield Install(folder, files=tuple(_options(rest, "-f", "--file")))
+            yield Install(folder, files=tuple(_options(rest, "-f", "--file")), tool="conda")
             return
 
 
@@ -95,6 +104,7 @@ def _options(words: Sequence[str], *names: str) -> frozenset[str]:
 
 
 def _pip(words: Sequence[str], folder: PurePosixPath) -> Install:
+    all_words = tuple(words)
     files: list[str] = []
     projects: list[str] = []
     packages: list[str] = []
@@ -138,7 +148,8 @@ def _pip(words: Sequence[str], folder: PurePosixPath) -> Install:
             try:
                 Requirement(word)
             except InvalidRequirement:
-                continue
+                if not re.match(r"(?:git\+|https?:)", word):
+                    continue
             packages.append(word)
     return Install(
         folder,
@@ -147,6 +158,7 @@ def _pip(words: Sequence[str], folder: PurePosixPath) -> Install:
         tuple(packages),
         frozenset(extras),
         is_editable=is_editable,
+        words=all_words,
     )
 
 
@@ -166,4 +178,6 @@ def _uv(verb: str, words: Sequence[str], folder: PurePosixPath) -> Install:
         has_project=has_project,
         is_locked=True,
         is_editable="--no-editable" not in flags,
+        tool="uv",
+        words=tuple(words),
     )

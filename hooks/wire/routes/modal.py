@@ -13,12 +13,23 @@ from ..project import Project
 from ..source import Source
 from .build_context import Context
 from .container import Container, Copied, Installed, Place, path_changes
-from .dockerfile import DockerBuild, installed, run_file_command
+from .dockerfile import DockerBuild, base_image, installed, run_file_command
 from .installs import Install
 from .modal_image import ImageCall, image_calls, own_module, strings
 from .shell import commands
 
 HOME: Final = PurePosixPath("/root")
+_OPTIONS: Final = {
+    "index_url": "--index-url",
+    "extra_index_url": "--extra-index-url",
+    "find_links": "--find-links",
+    "groups": "--group",
+    "extras": "--extra",
+    "with_": "--with",
+    "without": "--without",
+    "only": "--only",
+}
+"""The option of the command that Modal runs, for each argument of a method."""
 
 
 def modal_container(
@@ -32,7 +43,7 @@ def modal_container(
     calls = image_calls(project, source, decorator) if decorator is not None else []
     for each in calls:
         container = _built(project, container, each)
-    container.name = f"{place} (Modal)"
+    container.name, container.client = f"{place} (Modal)", "modal"
     container.path.append(HOME)
     _add_own_files(project, container, source)
     if container.main is not None:
@@ -47,7 +58,11 @@ def _built(project: Project, container: Container, each: ImageCall) -> Container
         files = tuple(
             filter(None, (_existing(project, each, name) for name in each.named("requirements")))
         )
-        container.installed.append(Installed(place, Install(HOME, packages=packages), files))
+        copied = {f"{number}-{path.name}": path for number, path in enumerate(files)}
+        install = Install(HOME, tuple(copied), packages=packages, words=_options(each))
+        container.installed.append(
+            Installed(place, install, files, {HOME / name: path for name, path in copied.items()})
+        )
     elif method in (
         "pip_install_from_requirements",
         "pip_install_from_pyproject",
@@ -68,6 +83,8 @@ def _built(project: Project, container: Container, each: ImageCall) -> Container
             container.path.append(HOME)
     elif method in ("debian_slim", "from_registry", "micromamba"):
         names = [*each.named("python_version"), *each.named("add_python"), *each.strings()]
+        if method != "debian_slim":
+            container.base = base_image((*each.strings(), method)[0])
         for name in names:
             if match := re.search(r"(?:\A|python:?)(3)\.(\d+)", name):
                 container.python, container.python_place = (3, int(match[2])), place
@@ -100,10 +117,39 @@ def _from_files(project: Project, each: ImageCall) -> Iterator[Installed]:
             *each.named("with_"),
         ]
     )
-    is_locked = method in ("uv_sync", "poetry_install_from_file")
-    yield Installed(
-        each.place, Install(HOME, extras=extras, is_locked=is_locked, has_project=False), files
+    tool = {"uv_sync": "uv", "poetry_install_from_file": "poetry"}.get(method, "pip")
+    available = {HOME / path.name: path for path in files}
+    for path in files if tool != "pip" else ():
+        lock = path.with_name(f"{tool}.lock")
+        if lock in set(project.files):
+            available[HOME / lock.name] = lock
+    is_project = method != "pip_install_from_requirements"
+    install = Install(
+        HOME,
+        files=() if is_project else tuple(path.name for path in files),
+        projects=(".",) if is_project else (),
+        extras=extras,
+        is_locked=tool != "pip",
+        has_project=False,
+        tool=tool,
+        words=_options(each, is_frozen=HOME / "uv.lock" in available),
     )
+    yield Installed(each.place, install, files, available)
+
+
+def _options(each: ImageCall, *, is_frozen: bool = False) -> tuple[str, ...]:
+    """Return the options of the command that Modal runs for the call."""
+    found = []
+    for keyword, option in _OPTIONS.items():
+        for value in each.named(keyword):
+            found += [option, value]
+    for text in each.named("extra_options"):
+        found += text.split()
+    if each.method == "uv_sync":
+        found = ["sync", *(["--frozen"] if is_frozen else []), *found]
+    elif each.method == "poetry_install_from_file":
+        found = ["install", "--no-root", *found]
+    return tuple(found)
 
 
 def _existing(project: Project, each: ImageCall, name: str) -> Path | None:

@@ -1,0 +1,1 @@
+"""The packages that an image would contain, installed on this machine."""

@@ -1,0 +1,113 @@
+"""Lay out the files of a container in a folder, as the application is imported there."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple
+
+from .app_calls import AppCall
+from .project import Project
+from .routes.container import ROOT, Container
+from .routes.find import Route
+from .server import imported_module
+from .wiring import module_name
+
+_MAX_FILE: Final = 5_000_000
+
+
+class Layout(NamedTuple):
+    """The files of a container."""
+
+    folder: Path
+    """The working directory."""
+    paths: list[str]
+    """The folders on the import path, besides those of the packages."""
+    module: str
+    """The name of the application's module."""
+    observability: str
+    """The name of the observability module."""
+    variables: dict[str, str]
+    """The environment variables of the image."""
+
+
+@contextmanager
+def laid_out(project: Project, app: AppCall, route: Route | None) -> Iterator[Layout]:
+    """Yield the files of the container of `route`, in a temporary folder, or of the repository."""
+    if route is None:
+        root, name = _root_and_name(project, app)
+        folder = root if (root / ".env").exists() else project.root
+        yield Layout(folder, [str(root)], name, _absolute_module(project, app, name), {})
+        return
+    container = route.container
+    with tempfile.TemporaryDirectory() as temporary:
+        top = Path(temporary)
+        for path, source in container.files.items():
+            original = project.root / source
+            if original.stat().st_size < _MAX_FILE:
+                target = top / path.relative_to("/")
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(original, target)
+        folder = top / route.start.folder.relative_to("/")
+        folder.mkdir(parents=True, exist_ok=True)
+        for settings in (project.root / app.path.parent / ".env", project.root / ".env"):
+            if settings.exists() and not (folder / ".env").exists():
+                shutil.copy(settings, folder)
+        roots = container.import_path(route.start)
+        paths = [str(top / root.relative_to("/")) for root in roots]
+        name = _name_on(route, app, roots)
+        module = _absolute_module(project, app, name)
+        yield Layout(folder, paths, name, module, _variables(container, top))
+
+
+def _variables(container: Container, top: Path) -> dict[str, str]:
+    """Return the variables of an image, with its folders as they are in `top`."""
+    found = {}
+    for name, text in container.variables.items():
+        if "$" in text or name in ("PATH", "PYTHONPATH", "HOME"):
+            continue
+        is_path = PurePosixPath(text) in {*container.files, *container.folders} - {ROOT}
+        found[name] = str(top / text.lstrip("/")) if is_path else text
+    return found
+
+
+def _name_on(route: Route, app: AppCall, roots: list[PurePosixPath]) -> str:
+    """Return the name by which the application's file is imported in the container."""
+    for root in roots:
+        for path in route.paths_of(app.path):
+            if path.is_relative_to(root):
+                return _dotted(path.relative_to(root))
+    return _dotted(app.path)
+
+
+def _absolute_module(project: Project, app: AppCall, name: str) -> str:
+    """Return the absolute name of the module that the application's file, imported as `name`, uses."""
+    imported = imported_module(project, app.path) or module_name(project, app, [])
+    if not imported.startswith("."):
+        return imported
+    dots = len(imported) - len(imported.lstrip("."))
+    is_package = app.path.name == "__init__.py"
+    parts = name.split(".")
+    parts = parts[: len(parts) - dots + int(is_package)]
+    return ".".join([*parts, imported.lstrip(".")])
+
+
+def _root_and_name(project: Project, app: AppCall) -> tuple[Path, str]:
+    """Return the folder that the application's file is imported from, and its name there."""
+    imported = imported_module(project, app.path) or module_name(project, app, [])
+    folder = project.module_dir.parts
+    depth = (
+        len(imported.split("."))
+        if not imported.startswith(".")
+        else 1 + len(project.import_name.split(".") if project.import_name else [])
+    )
+    base = Path(*folder[: len(folder) - depth])
+    if app.path.is_relative_to(base):
+        return project.root / base, _dotted(app.path.relative_to(base))
+    return project.root, _dotted(app.path)
+
+
+def _dotted(path: Path | PurePosixPath) -> str:
+    parts = path.with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
