@@ -7,18 +7,17 @@ in the trace state records the rate, as in OpenTelemetry's probability sampling.
 import os
 import re
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from threading import RLock
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, StatusCode, TraceState
+from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation import get_current_span
 from opentelemetry.util.types import Attributes
 
@@ -30,7 +29,6 @@ _RANDOM: Final = 1 << 56
 MAX_SPANS_PER_TRACE: Final = 2_000
 MAX_SPANS: Final = 20_000
 MAX_SECONDS: Final = 300.0
-_MAX_DECIDED: Final = 4_000
 _MAX_WEIGHT: Final = 1_000_000  # of a trace from a trusted service
 
 
@@ -69,15 +67,14 @@ class ProbabilitySampler(Sampler):
         parent_span = get_current_span(parent_context)
         parent = parent_span.get_span_context()
         state: TraceState | None = parent.trace_state
+        is_sampled = parent.trace_flags.sampled
         if not parent.is_valid or parent.is_remote and not self._trust_incoming:
             is_sampled = trace_id % _RANDOM >= self._threshold
             state = self._trace_state if is_sampled else None
-        else:
-            is_sampled = parent.trace_flags.sampled
-            if not is_sampled and isinstance(parent_span, NonRecordingSpan):
-                return SamplingResult(Decision.DROP, None, state)
-            if parent.is_remote and _weight(parent.trace_state.get("ot", "")) > _MAX_WEIGHT:
-                state = None
+        elif not is_sampled and isinstance(parent_span, NonRecordingSpan):
+            return SamplingResult(Decision.DROP, None, state)
+        elif parent.is_remote and _weight(parent.trace_state.get("ot", "")) > _MAX_WEIGHT:
+            state = None
         decision = Decision.RECORD_AND_SAMPLE if is_sampled else Decision.RECORD_ONLY
         return SamplingResult(decision, attributes, state)
 
@@ -88,9 +85,9 @@ class ProbabilitySampler(Sampler):
 def head_weight(span: ReadableSpan) -> int:
     """Return the number of traces that the trace of `span` represents, or 0 if it is unsampled."""
     context = span.context
-    if not context.trace_flags.sampled:
+    if not context.trace_flags & TraceFlags.SAMPLED:
         return 0
-    return _weight(context.trace_state.get("ot", "")) if context.trace_state else 1
+    return _weight(state.get("ot", "")) if (state := context.trace_state) else 1
 
 
 @lru_cache(maxsize=256)
@@ -104,9 +101,8 @@ class _Trace:
     weight: int
     is_final: bool  # set by a trusted service, also for traces that fail
     started: float = 0.0
-    size: int = 0  # number of spans that have started
-    open: dict[object, ReadableSpan | None] = field(default_factory=dict)  # by ID; None: `hold`
-    spans: list[ReadableSpan] = field(default_factory=list)  # in the order of their ends
+    open: dict[object, Any] = field(default_factory=dict)  # spans by ID, and None for `hold`
+    spans: list[Any] = field(default_factory=list)  # in the order of their ends
 
 
 class TailSampler:
@@ -123,34 +119,29 @@ class TailSampler:
     def reset(self) -> None:
         # Reentrant: the garbage collector may close a generator, and thereby end its span.
         self._lock = RLock()
-        self._size = 0
-        self._traces: OrderedDict[int, _Trace] = OrderedDict()
-        self._decided: OrderedDict[int, _Trace] = OrderedDict()  # the latest, without spans
+        self._size = 0  # number of spans, open or not
+        self._traces: dict[int, _Trace] = {}  # the oldest first
         self._kept: list[tuple[list[ReadableSpan], int]] = []
 
-    def start(self, span: ReadableSpan, *, is_late: bool = False) -> None:
-        """Note that `span` is open. If it `is_late`, its trace was decided while it was open."""
+    def start(self, span: Any, parent: object) -> _Trace:
+        """Note that `span` is open. Return its trace: that of `parent`, even if that is decided."""
         context = span.context
         with self._lock:
+            if self._size >= MAX_SPANS:
+                self._decide(next(iter(self._traces)))
             trace = self._traces.get(context.trace_id)
             if trace is None:
-                is_remote = span.parent is not None and span.parent.is_remote
-                if not is_late and (span.parent is None or is_remote):
-                    # A request may repeat the trace ID of an earlier one.
-                    self._decided.pop(context.trace_id, None)
-                new = _Trace(head_weight(span), is_remote and self._settings.trust_incoming)
-                trace = self._traces[context.trace_id] = self._decided.pop(context.trace_id, new)
+                is_final = self._settings.trust_incoming and span.parent is not None
+                trace = getattr(parent, "_trace", None) or _Trace(head_weight(span), is_final)
                 trace.started = time.monotonic()
-                oldest = next(iter(self._traces))
-                if trace.started - self._traces[oldest].started > MAX_SECONDS:
-                    self._decide(oldest)
+                self._traces[context.trace_id] = trace
+                trace_id, oldest = next(iter(self._traces.items()))
+                if trace.started - oldest.started > MAX_SECONDS:
+                    self._decide(trace_id)
             trace.open[context.span_id] = span
-            trace.size += 1
+            span._trace = trace
             self._size += 1
-            if trace.size > MAX_SPANS_PER_TRACE:
-                self._decide(context.trace_id)
-            elif self._size > MAX_SPANS:
-                self._decide(next(iter(self._traces)))
+            return trace
 
     def hold(self, trace_id: int) -> Callable[[], None]:
         """Delay the decision of a trace until the returned function is called."""
@@ -158,20 +149,23 @@ class TailSampler:
         with self._lock:
             if trace := self._traces.get(trace_id):
                 trace.open[key] = None
-        return lambda: self.end(trace_id, key)
+                self._size += 1
+        return partial(self.end, trace_id, key)
 
     def end(self, trace_id: int, key: object, span: ReadableSpan | None = None) -> None:
         """Buffer `span`, if it is not a duplicate; decide its trace if no other span is open."""
         with self._lock:
-            if trace_id not in self._traces:
+            trace = self._traces.get(trace_id)
+            if trace is None or key not in trace.open:  # decided while the span was open
                 if span is None:
                     return
-                self.start(span, is_late=True)
-            trace = self._traces[trace_id]
-            trace.open.pop(key, None)
-            if span is not None:
+                trace = self.start(span, span)
+            del trace.open[key]
+            if span is None:
+                self._size -= 1
+            else:
                 trace.spans.append(span)
-            if not trace.open:
+            if not trace.open or len(trace.spans) >= MAX_SPANS_PER_TRACE:
                 self._decide(trace_id)
         if self._kept:
             self._export_kept()
@@ -189,26 +183,22 @@ class TailSampler:
             trace.weight = 1
         if trace.weight:
             self._kept.append((trace.spans, trace.weight))
-        self._size -= trace.size
-        trace.size, trace.open, trace.spans = 0, {}, []
-        self._decided[trace_id] = trace
-        if len(self._decided) > _MAX_DECIDED:
-            self._decided.popitem(last=False)
+        self._size -= len(trace.open) + len(trace.spans)
+        trace.open, trace.spans = {}, []
 
     def _must_keep(self, trace: _Trace) -> bool:
-        cost_usd = longest = 0.0
+        cost_usd, slow_ns = 0.0, self._settings.keep_slow_ms * 1e6
         for span in filter(None, (*trace.spans, *trace.open.values())):
             if span.status.status_code is StatusCode.ERROR:
                 return True
-            attributes = span.attributes or {}
-            cost = attributes.get("llm.cost_usd")
-            cost_usd += cost if isinstance(cost, float) else 0.0
+            attributes = span.attributes
+            if isinstance(cost := attributes.get("llm.cost_usd"), float):
+                cost_usd += cost
             # A WebSocket is open for as long as its client likes.
-            if attributes.get("network.protocol.name") != "websocket":
-                end = span.end_time or time.time_ns()
-                longest = max(longest, end - (span.start_time or end))
-        limits = self._settings
-        return longest > limits.keep_slow_ms * 1e6 or cost_usd > limits.keep_cost_usd
+            if (span.end_time or time.time_ns()) - span.start_time > slow_ns:
+                if attributes.get("network.protocol.name") != "websocket":
+                    return True
+        return cost_usd > self._settings.keep_cost_usd
 
     def _export_kept(self) -> None:
         with self._lock:

@@ -18,7 +18,7 @@ from observability._sampling import (
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Decision
@@ -595,7 +595,6 @@ def test_buffer_is_bounded_if_traces_never_end() -> None:
 
     assert most <= _sampling.MAX_SPANS
     assert service.buffered() == (5_000, 15_000)
-    assert len(service.sampler._decided) == 4_000
 
 
 def test_buffer_is_bounded_if_spans_end_and_none_starts() -> None:
@@ -629,17 +628,21 @@ def test_trace_that_stays_open_too_long_is_kept_as_a_slow_one(
     assert ("root", 1) in [(span.name, span.weight) for span in service.spans]
 
 
-def test_late_span_of_a_forgotten_trace_follows_head_sampling(
+def test_span_of_the_sdk_that_outlives_its_decided_trace_follows_head_sampling(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_sampling, "MAX_SPANS_PER_TRACE", 10)
     service = Service()
+    # Its spans are copied when they end.
+    provider = TracerProvider(ProbabilitySampler(RATE), shutdown_on_exit=False)
+    provider.add_span_processor(service.processor)
+    service.tracer = provider.get_tracer("SDK")
     roots = [service.root(sampled=True), service.root(sampled=False)]
     for root in roots:
-        for _ in range(10):
+        for _ in range(20):
             service.child(root).end()
-    for _ in range(5_000):
-        service.root().end()
+    assert {span.weight for span in service.spans} == {RATE}
+    assert service.buffered() == (0, 0)
     service.spans.clear()
 
     for root in roots:
