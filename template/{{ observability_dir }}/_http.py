@@ -6,13 +6,12 @@ import http.client
 import socket
 import ssl
 import time
-import urllib.request
-from base64 import b64encode
 from contextlib import suppress
 from importlib import import_module
 from threading import Timer
 from typing import Final
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, Request, getproxies
 
 from ._export_queue import INVALID_KEY, ExportError, partial_success
 from ._settings import Settings
@@ -22,31 +21,28 @@ _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
 _SPLITTABLE: Final = frozenset({400, 413, 422})
 
 
-class HTTPTransport:
+class Transport:
     """Post requests, through the proxy in the environment if there is one."""
 
     def __init__(self, settings: Settings) -> None:
         self._is_compressed = settings.compression == "gzip"
-        url = server = urlsplit(settings.endpoint)
+        url, request = urlsplit(settings.endpoint), Request(settings.endpoint)
         # Logged, so without the query, which may contain a secret.
         self._where = f"{url.scheme}://{url.netloc}{url.path}"
-        self._target = f"{url.path or '/'}{f'?{url.query}' if url.query else ''}"
         self._headers = {
             "content-type": "application/x-protobuf",
             "user-agent": "OTel-OTLP-Exporter-Python",
             **({"content-encoding": "gzip"} if self._is_compressed else {}),
             **settings.headers,
         }
-        credentials = {}
-        proxy = urllib.request.getproxies().get(url.scheme)
-        if proxy and not urllib.request.proxy_bypass(url.hostname or ""):
-            server = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-            if server.username:
-                login = unquote(f"{server.username}:{server.password or ''}").encode()
-                credentials["proxy-authorization"] = f"Basic {b64encode(login).decode()}"
-        host, port = server.hostname or "", server.port
-        self._connection = http.client.HTTPConnection(host, port)
-        if url.scheme == "https":
+        if proxy := getproxies().get(url.scheme):
+            # Unless no_proxy has the host. Any kind of proxy is spoken to without TLS.
+            proxy = f"http://{proxy.rpartition('://')[2]}"
+            ProxyHandler({}).proxy_open(request, proxy, url.scheme)
+        if url.scheme == "http":
+            self._connection = http.client.HTTPConnection(request.host)
+            self._headers |= request.headers
+        else:
             authorities = settings.certificate
             if not authorities and not ssl.get_default_verify_paths().cafile:
                 with suppress(ImportError):
@@ -54,11 +50,10 @@ class HTTPTransport:
             context = ssl.create_default_context(cafile=authorities)
             if settings.client_certificate:
                 context.load_cert_chain(settings.client_certificate, settings.client_key)
-            self._connection = http.client.HTTPSConnection(host, port, context=context)
-            if server is not url:
-                self._connection.set_tunnel(url.hostname or "", url.port or 443, credentials)
-        elif server is not url:
-            self._target, self._headers = url.geturl(), self._headers | credentials
+            self._connection = http.client.HTTPSConnection(request.host, context=context)
+            if request.host != url.netloc:
+                self._connection.set_tunnel(url.netloc, headers=request.headers)
+        self._target = request.selector or "/"
 
     def send(self, request: bytes, timeout: float) -> ExportError | None:
         # Higher levels cost several times as much CPU and save a few percent.

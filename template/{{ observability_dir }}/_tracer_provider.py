@@ -24,9 +24,9 @@ _NAMES: Final = frozenset({str})
 _RANDOM: Final = 0x02  # the W3C flag of a random trace ID
 
 
-def create_tracer_provider(reference: sdk.TracerProvider) -> sdk.TracerProvider:
-    """Create a provider like the SDK's `reference`. Raises an exception if its spans differ."""
-    provider = TracerProvider(reference)
+def create_tracer_provider(**options: Any) -> sdk.TracerProvider:
+    """Create a provider with the options of the SDK's. Raises an exception if its spans differ."""
+    provider, reference = TracerProvider(**options), sdk.TracerProvider(**options)
     parent = provider.get_tracer(__name__).start_span("parent")
 
     def describe(provider: sdk.TracerProvider) -> str:
@@ -47,14 +47,13 @@ class TracerProvider(sdk.TracerProvider):
     """Create the SDK's spans without parts that most do not need: a lock for attributes, empty
     events and links, a copy for the span processors."""
 
-    def __init__(self, reference: sdk.TracerProvider) -> None:
-        sampler, resource, ids = reference.sampler, reference.resource, reference.id_generator
-        processor = sdk.SynchronousMultiSpanProcessor()  # type: ignore[no-untyped-call]
-        super().__init__(sampler, resource, False, processor, ids, _LIMITS)
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, span_limits=_LIMITS)
         # Their class holds the initial fields of all spans.
         blank: Any = object.__new__(_Span)
-        shared = {"sampler": sampler, "resource": resource, "span_processor": processor}
-        sdk.Span.__init__(blank, "", None, limits=_LIMITS, **shared)  # type: ignore[arg-type]
+        shared: Any = {"sampler": self.sampler, "resource": self.resource, "limits": _LIMITS}
+        shared["span_processor"] = self._active_span_processor
+        sdk.Span.__init__(blank, "", None, **shared)  # type: ignore[arg-type]
         self._span_class = type("_Span", (_Span,), vars(blank) | {"_events": (), "_links": ()})
 
     def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:

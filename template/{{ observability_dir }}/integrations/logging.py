@@ -29,8 +29,13 @@ def add_trace_to_log_records() -> None:
     logging.Logger.makeRecord = make_record_with_trace  # type: ignore[method-assign]
 
 
-def export_log_records(provider: Any) -> None:
-    """Emit each record that a logger accepts through `provider`, an OpenTelemetry LoggerProvider."""
+def export_log_records(exporter: Any, resource: Any) -> Any:
+    """Export each record that a logger accepts. Return the SDK's provider of loggers."""
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+
+    provider = LoggerProvider(resource, shutdown_on_exit=False)
+    provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     # Not through a handler: `logging.basicConfig` has no effect if there is one.
     call_handlers = logging.Logger.callHandlers
 
@@ -41,9 +46,10 @@ def export_log_records(provider: Any) -> None:
         is_own = record.name.startswith("opentelemetry.") or record.name.endswith(".access")
         if not is_own and not context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY):
             with suppress(Exception):  # logging reports arguments that do not fit the format
-                provider.get_logger(record.name).emit(_encode(record, provider.resource))
+                provider.get_logger(record.name).emit(_encode(record, resource))
 
     logging.Logger.callHandlers = call_handlers_and_export  # type: ignore[assignment]
+    return provider
 
 
 def _encode(record: logging.LogRecord, resource: Any) -> Any:

@@ -20,10 +20,8 @@ pytest.importorskip("opentelemetry.proto", reason="requires opentelemetry-proto"
 import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from observability import _export_queue
+from observability import _export_queue, _grpc, _http
 from observability._export_queue import ExportQueue
-from observability._grpc import GRPCTransport
-from observability._http import HTTPTransport
 from observability._settings import Settings
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
@@ -90,8 +88,8 @@ def exporting(receiver: ScriptedReceiver, **options: str) -> Iterator[ExportQueu
     if isinstance(receiver, GRPCReceiver):
         options["OTEL_EXPORTER_OTLP_PROTOCOL"] = "grpc"
     to = read_settings(receiver.endpoint, **options)
-    transport: Any = GRPCTransport if to.protocol == "grpc" else HTTPTransport
-    yield ExportQueue(lambda: transport(to), b"", to)
+    transport: Any = _grpc if to.protocol == "grpc" else _http
+    yield ExportQueue(lambda: transport.Transport(to), b"", to)
 
 
 def create(queue: ExportQueue, *names: str, **attributes: Any) -> None:

@@ -3,12 +3,13 @@
 import atexit
 import logging
 import os
-import sys
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
+from multiprocessing import util
 from pathlib import Path
 from threading import Lock, Thread, active_count
 from typing import Any
@@ -50,17 +51,20 @@ def setup_observability(service_name: str | None = None) -> None:
     Without a key or an endpoint, one warning is logged and nothing is exported. Calling it again has
     no effect. Never raises.
     """
-    global _is_set_up
     with _lock:
-        if _is_set_up:
-            return
-        _is_set_up = True
-        settings = Settings(service_name)
-        add_trace_to_log_records()  # even if disabled: log formats may require its fields
-        if settings.enabled and settings.exporter != "none":
-            _add_processor(settings)
-        if settings.enabled and (settings.exports_logs or settings.exports_metrics):
-            _export_other_signals(settings)
+        if not _is_set_up:
+            set_up(Settings(service_name))
+
+
+def set_up(settings: Settings, exporter: SpanExporter | None = None) -> None:
+    """Set up what `settings` enable. With `exporter`, spans are enabled, and exported to it."""
+    global _is_set_up
+    _is_set_up = True
+    add_trace_to_log_records()  # even if disabled: log formats may require its fields
+    if exporter or (settings.enabled and settings.exporter != "none"):
+        _add_processor(settings, exporter)
+    if settings.enabled and settings.signals:
+        _export_other_signals(settings)
 
 
 def flush(timeout: float = 4.7) -> bool:
@@ -104,12 +108,10 @@ def flush_at_shutdown() -> None:
 
 
 def require_processor(exporter: SpanExporter) -> TelemetryProcessor:
-    """Return the span processor; set telemetry up with `exporter` first if it has none yet."""
-    global _is_set_up
+    """Return the span processor. If there is none, add one that exports to `exporter`."""
     with _lock:
         if not _is_set_up:
-            add_trace_to_log_records()
-        _is_set_up = True
+            set_up(Settings(), exporter)
         return _processor or _add_processor(Settings(), exporter)
 
 
@@ -117,24 +119,21 @@ def _add_processor(settings: Settings, exporter: SpanExporter | None = None) -> 
     """Add the span processor to the global tracer provider; create the provider if there is none."""
     global _processor
     provider: Any = trace.get_tracer_provider()
-    sampling = None
+    resource, sampling = create_resource(settings), None
     if isinstance(provider, trace.ProxyTracerProvider):
-        provider = _create_provider(settings, create_resource(settings))
+        provider = _create_provider(settings, resource)
         trace.set_tracer_provider(provider)
         sampling = settings if settings.sample_rate > 1 else None
     elif not hasattr(provider, "add_span_processor"):
-        name = type(provider).__name__
-        raise RuntimeError(f"the tracer provider ({name}) does not support span processors")
+        raise RuntimeError(f"{type(provider).__name__} does not support span processors")
     elif settings.sample_rate > 1:
-        logger.warning(
-            "HONEYCOMB_SAMPLE_RATE is ignored because a tracer provider is already configured. Set"
-            " its sampler, or sample in a Collector."
-        )
-    _processor = TelemetryProcessor(exporter or _create_exporter(settings), sampling)
+        logger.warning("HONEYCOMB_SAMPLE_RATE is ignored; set your tracer provider's sampler.")
+    _processor = TelemetryProcessor(exporter or _create_exporter(settings, resource), sampling)
     provider.add_span_processor(_processor)
     _providers.append(provider)
     atexit.register(_processor.shutdown)
     _flush_when_a_worker_exits()
+    util.register_after_fork(_processor, _flush_when_a_worker_exits)
     # The first instrumentation to start reads it, for all of them.
     names = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "http").split(",")
     os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = ",".join(dict.fromkeys(["http", *names]))
@@ -146,16 +145,14 @@ def _add_processor(settings: Settings, exporter: SpanExporter | None = None) -> 
 
 
 def _create_provider(settings: Settings, resource: Resource) -> TracerProvider:
-    ids = SnapshotSafeIdGenerator()
     sampler = ProbabilitySampler(settings.sample_rate, trust_incoming=settings.trust_incoming)
-    provider = TracerProvider(sampler, resource, shutdown_on_exit=False, id_generator=ids)
-    try:
+    options: Any = {"sampler": sampler, "resource": resource, "shutdown_on_exit": False}
+    options["id_generator"] = SnapshotSafeIdGenerator()
+    with suppress(Exception):  # deleted, or a later SDK differs
         from ._tracer_provider import create_tracer_provider
 
-        return create_tracer_provider(provider)
-    except Exception as error:  # noqa: BLE001 - deleted, or a later SDK differs
-        logger.debug("Using the SDK's own spans: %r", error)
-        return provider
+        return create_tracer_provider(**options)
+    return TracerProvider(**options)
 
 
 def _before_fork() -> None:
@@ -172,38 +169,27 @@ def _after_fork() -> None:
     parts: tuple[Any, ...] = (price_loader, _processor, _queue)
     for part in filter(None, parts):
         part.reset()
-    _flush_when_a_worker_exits()
 
 
-def _flush_when_a_worker_exits(is_worker: object = None) -> None:
+def _flush_when_a_worker_exits(_: object = None) -> None:
     # multiprocessing ends its workers with os._exit, which skips exit handlers, and a worker forgets
-    # finalizers that are registered before it calls these functions.
-    if util := sys.modules.get("multiprocessing.util"):
-        util.Finalize(None, flush_at_shutdown, exitpriority=0)
-        if not is_worker:
-            util.register_after_fork(_flush_when_a_worker_exits, _flush_when_a_worker_exits)
+    # finalizers that are registered before it calls the functions for after a fork.
+    util.Finalize(None, flush_at_shutdown, exitpriority=0)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
 
 
-def _create_exporter(settings: Settings) -> SpanExporter:
+def _create_exporter(settings: Settings, resource: Resource) -> SpanExporter:
     global _queue
     if settings.exporter == "console":
         return ConsoleSpanExporter()
+    # Imported on the worker thread: start-up needs neither TLS nor HTTP.
+    transport = f"._{settings.protocol.partition('/')[0]}"
     queue: Any = ExportQueue(
-        # Imported on the worker thread: start-up needs neither TLS nor HTTP.
-{%- if otlp_protocol == 'grpc' %}
-        lambda: (
-            import_module("._grpc", __package__).GRPCTransport(settings)
-            if settings.protocol == "grpc"
-            else import_module("._http", __package__).HTTPTransport(settings)
-        ),
-{%- else %}
-        lambda: import_module("._http", __package__).HTTPTransport(settings),
-{%- endif %}
-        encode_resource(create_resource(settings)),
+        lambda: import_module(transport, __package__).Transport(settings),
+        encode_resource(resource),
         settings,
     )
     if settings.console:
@@ -217,44 +203,34 @@ def _export_other_signals(settings: Settings) -> None:
     """Export log records and metrics through the SDK's own providers and exporters."""
     protocol, resource = settings.protocol.partition("/")[0], create_resource(settings)
     base = settings.endpoint.removesuffix("/v1/traces")
-
-    def exporter(signal: str) -> Any:
-        group = f"opentelemetry_{signal}_exporter"
-        [entry_point] = entry_points(group=group, name=f"otlp_proto_{protocol}")
-        endpoint = f"{base}/v1/{signal}" if protocol == "http" else base
-        create = entry_point.load()
-        return create(endpoint=endpoint, headers=settings.headers, timeout=settings.timeout)
-
+    export = {"logs": export_log_records, "metrics": _export_metrics}
     try:
-        if settings.exports_logs:
-            from opentelemetry.sdk._logs import LoggerProvider
-            from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
-
-            logs = LoggerProvider(resource, shutdown_on_exit=False)
-            logs.add_log_record_processor(BatchLogRecordProcessor(exporter("logs")))
-            export_log_records(logs)
-            _providers.append(logs)
-        if settings.exports_metrics:
-            from opentelemetry import metrics
-            from opentelemetry.sdk.metrics import MeterProvider
-            from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
-
-            reader = PeriodicExportingMetricReader(exporter("metrics"))
-            meters = MeterProvider([reader], resource, shutdown_on_exit=False)
-            metrics.set_meter_provider(meters)
-            _observe_process(meters.get_meter(__name__))
-            _providers.append(meters)
+        for signal in settings.signals:
+            group, name = f"opentelemetry_{signal}_exporter", f"otlp_proto_{protocol}"
+            [entry_point] = entry_points(group=group, name=name)
+            endpoint = f"{base}/v1/{signal}" if protocol == "http" else base
+            options = {"headers": settings.headers, "timeout": settings.timeout}
+            exporter = entry_point.load()(endpoint=endpoint, **options)
+            _providers.append(export[signal](exporter, resource))
     except (ImportError, ValueError):
         missing = f"opentelemetry-exporter-otlp-proto-{protocol}"
         logger.warning("No log records and metrics are exported: install %s.", missing)
     atexit.register(flush)  # before the exporters shut down, all at once
 
 
-def _observe_process(meter: Any) -> None:
-    from opentelemetry.metrics import Observation
+def _export_metrics(exporter: Any, resource: Resource) -> Any:
+    """Export metrics of requests, which FastAPI measures, and of the process."""
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+
+    reader = PeriodicExportingMetricReader(exporter)
+    provider = MeterProvider([reader], resource, shutdown_on_exit=False)
+    metrics.set_meter_provider(provider)
+    meter = provider.get_meter(__name__)
 
     def callbacks(read: Callable[[], float]) -> Any:
-        return [lambda _: [Observation(read())]]
+        return [lambda _: [metrics.Observation(read())]]
 
     meter.create_observable_counter("process.cpu.time", callbacks(time.process_time), "s")
     meter.create_observable_gauge("process.thread.count", callbacks(active_count), "{thread}")
@@ -262,6 +238,7 @@ def _observe_process(meter: Any) -> None:
         page = os.sysconf("SC_PAGE_SIZE")
         resident = callbacks(lambda: int(statm.read_text().split()[1]) * page)
         meter.create_observable_gauge("process.memory.usage", resident, "By")
+    return provider
 
 
 def create_resource(settings: Settings) -> Resource:
@@ -277,7 +254,6 @@ def create_resource(settings: Settings) -> Resource:
         "deployment.environment.name": settings.environment,
         **container_attributes(),
     }
-    resource = Resource(attributes).merge(OTELResourceDetector().detect())
-    existing = getattr(trace.get_tracer_provider(), "resource", resource).attributes
+    existing = getattr(trace.get_tracer_provider(), "resource", Resource({})).attributes
     known = {name: each for name, each in existing.items() if "unknown_service" not in str(each)}
-    return resource.merge(Resource(known))
+    return Resource(attributes).merge(OTELResourceDetector().detect()).merge(Resource(known))
