@@ -24,8 +24,8 @@ MAX_QUEUED_BYTES: Final = 16_000_000
 _MAX_BATCH_BYTES: Final = 2_000_000
 _MAX_BACKOFF_SECONDS: Final = 30.0
 SHUTDOWN_SECONDS: Final = 4.7
-_MAX_FAILURES: Final = 8  # of one span, each after another request was accepted
-_MAX_REJECTIONS: Final = 20  # in a row: if all spans are rejected, not each is sent by itself
+# Of one span after accepted requests, and rejections in a row: if all are, not each is sent.
+_MAX_FAILURES: Final = 20
 _FULL: Final = "the export queue is full. Set HONEYCOMB_SAMPLE_RATE to export fewer spans."
 INVALID_KEY: Final = "API key rejected ({}). Set HONEYCOMB_API_KEY to an ingest key of this team."
 
@@ -42,11 +42,13 @@ class ExportError:
     rejected: int = 0  # spans of a request that was accepted otherwise
 
 
-@dataclass(slots=True)
+@dataclass(eq=False, slots=True)
 class _Batch:
     spans: list[tuple[bytes, bytes]] = field(default_factory=list)  # each after its scope
     size: int = 0  # bytes
     failures: int = 0
+    is_closed: bool = False  # to further spans, because it is too large or has been sent
+    is_due: bool = False
 
 
 class ExportQueue(SpanExporter):
@@ -67,12 +69,10 @@ class ExportQueue(SpanExporter):
         """Start with an empty queue. After a fork, the parent process exports what was queued."""
         self._lock = RLock()
         self._changed = Condition(self._lock)
-        self._new: deque[_Batch] = deque()  # spans are added to the last one
-        self._failed: deque[_Batch] = deque()
-        self._sending: _Batch | None = None  # until its outcome is logged
-        self._bytes = self._dropped = self._failures = self._retries = self._rejections = 0
-        self._is_urgent = self._is_retry = self._timed_out = False
-        self._is_failing = self._is_shut_down = False
+        # The first is sent, and remains until its outcome is logged. Spans are added to the last.
+        self._queue: deque[_Batch] = deque()
+        self._bytes = self._dropped = self._failures = self._retries = 0
+        self._is_urgent = self._timed_out = self._is_failing = self._is_shut_down = False
         self._pause = 0.0
         self._transport: Any = None
         self._thread: Thread | None = None
@@ -88,34 +88,35 @@ class ExportQueue(SpanExporter):
             with self._lock:
                 if self._is_shut_down:
                     return SpanExportResult.FAILURE
-                if not self._new or self._new[-1].size >= _MAX_BATCH_BYTES:
-                    self._new.append(_Batch())
-                batch = self._new[-1]
+                if not self._queue or self._queue[-1].is_closed:
+                    self._queue.append(_Batch())
+                batch = self._queue[-1]
                 batch.spans.append((known[1], encoded))
                 batch.size += len(encoded)
+                batch.is_closed = batch.size >= _MAX_BATCH_BYTES
+                batch.is_due = batch.is_closed or len(batch.spans) >= self._settings.batch
                 self._bytes += len(encoded)
                 while self._bytes > MAX_QUEUED_BYTES:
-                    oldest = (self._failed or self._new).popleft()
+                    oldest = self._queue[1]  # the first may be on its way
+                    self._queue.remove(oldest)
                     self._bytes -= oldest.size
                     self._dropped += len(oldest.spans)
                 if self._thread is None:
-                    # Assigned before it starts, so that a fork waits for it.
-                    self._thread = Thread(target=self._run, name="span-export", daemon=True)
-                    try:
-                        self._thread.start()
-                    except RuntimeError:  # out of threads: the next span tries again
-                        self._thread = None
-                if len(batch.spans) in (1, self._settings.batch):
+                    thread = Thread(target=self._run, name="span-export", daemon=True)
+                    with suppress(RuntimeError):  # out of threads: the next span tries again
+                        thread.start()
+                        self._thread = thread
+                if batch.is_due or len(batch.spans) == 1:
                     self._changed.notify_all()
         return SpanExportResult.SUCCESS
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Return true if the queue was emptied, false on a timeout or a failed request."""
         with self._lock:
-            failures, self._is_urgent = self._failures, not self._is_empty()
+            failures, self._is_urgent = self._failures, bool(self._queue)
             self._changed.notify_all()
             self._timed_out = not self._changed.wait_for(
-                lambda: self._is_empty() or self._failures > failures, timeout_millis / 1_000
+                lambda: not self._queue or self._failures > failures, timeout_millis / 1_000
             )
             return not self._timed_out and self._failures == failures
 
@@ -125,11 +126,9 @@ class ExportQueue(SpanExporter):
         while (left := end - time.monotonic()) > 0 and not self.force_flush(int(left * 1_000)):
             time.sleep(min(0.2, left))
         with self._lock:
-            rest = [*self._new, *self._failed, *filter(None, [self._sending])]
-            dropped = self._dropped + sum(len(batch.spans) for batch in rest)
-            self._new.clear()
-            self._failed.clear()
-            self._sending, self._bytes, self._dropped = None, 0, 0
+            dropped = self._dropped + sum(len(batch.spans) for batch in self._queue)
+            self._queue.clear()
+            self._bytes = self._dropped = 0
         if dropped:
             self._log(self._failing("no response before the shutdown."))
             self._log(f"Trace export stopped; {dropped} spans were dropped.")
@@ -147,45 +146,36 @@ class ExportQueue(SpanExporter):
             if self._thread and not self._transport:
                 self._connect()
 
-    def _is_empty(self) -> bool:
-        return not (self._new or self._failed or self._sending)
-
     def _run(self) -> None:
         try:
             while not self._is_shut_down:
-                if (batch := self._next_batch()) is None:
-                    continue
-                error = self._send(batch)
-                with self._lock:
-                    line = self._settle(batch, error)
-                self._log(line)  # without the lock: the application handles log records
-                with self._lock:
-                    self._sending = None
-                    self._is_urgent = self._is_urgent and not self._is_empty()
-                    self._changed.notify_all()
+                if batch := self._next_batch():
+                    error = self._send(batch)
+                    with self._lock:
+                        line = self._settle(batch, error)
+                    self._log(line)  # without the lock: the application handles log records
+                    with self._lock:
+                        if batch in self._queue:
+                            self._queue.remove(batch)
+                        self._is_urgent = self._is_urgent and bool(self._queue)
+                        self._changed.notify_all()
         finally:
-            with self._lock:  # the next span starts another thread
-                self._failed.extend(filter(None, [self._sending]))
-                self._sending = self._thread = None
+            self._thread = None  # the next span starts another thread
 
     def _next_batch(self) -> _Batch | None:
-        """Wait for the next batch; None means that the queue was emptied or is shut down."""
+        """Wait for a batch that is due; None means that the queue was emptied or is shut down."""
+        queue, delay = self._queue, self._settings.delay_ms / 1_000
         with self._lock:
             self._changed.wait_for(lambda: self._is_urgent, self._pause)
-            self._changed.wait_for(lambda: not self._is_empty() or self._is_shut_down)
-            new, least = self._new, self._settings.batch
+            self._changed.wait_for(lambda: queue or self._is_shut_down)
             self._changed.wait_for(
-                lambda: (
-                    self._is_urgent or self._failed or len(new) != 1 or len(new[0].spans) >= least
-                ),
-                self._settings.delay_ms / 1_000,
+                lambda: self._is_urgent or any(each.is_due for each in queue), delay
             )
             self._pause = 0.0
-            # Alternating, so that neither new nor failed batches wait for the others to succeed.
-            self._is_retry = bool(self._failed) and not (self._is_retry and self._new)
-            queue = self._failed if self._is_retry else self._new
-            self._sending = queue.popleft() if queue else None
-            return self._sending
+            if not queue:
+                return None
+            queue[0].is_closed = True
+            return queue[0]
 
     def _send(self, batch: _Batch) -> Any:
         try:
@@ -196,37 +186,36 @@ class ExportQueue(SpanExporter):
 
     def _settle(self, batch: _Batch, error: ExportError | None) -> str:
         """Count `batch` as accepted, or retry, split or drop it. Return a line to log, if any."""
-        if self._sending is not batch:
+        if batch not in self._queue:
             return ""  # a shutdown has counted it as dropped
-        self._sending, spans, middle = _Batch(), batch.spans, len(batch.spans) // 2
-        is_kept, dropped = False, len(spans)
+        spans, size, batch.spans, batch.size = batch.spans, batch.size, [], 0
+        is_kept, middle = False, len(spans) // 2
         if error is None or error.rejected:
-            dropped = min(error.rejected, dropped) if error else 0
-            self._retries, self._rejections, self._timed_out = 0, 0, False
-        elif error.retryable:
-            if error.timed_out:
-                self._timeout = max(self._timeout, min(2 * self._timeout, 30.0))
-            pause = error.retry_after or 2 ** min(self._retries, 5) * random.uniform(0.5, 1.5)
-            self._pause = min(pause, _MAX_BACKOFF_SECONDS)
-            batch.failures += self._retries == 0
+            self._retries, self._timed_out = 0, False
+        else:
+            if error.retryable:
+                if error.timed_out:
+                    self._timeout = max(self._timeout, min(2 * self._timeout, 30.0))
+                pause = error.retry_after or 2 ** min(self._retries, 5) * random.uniform(0.5, 1.5)
+                self._pause = min(pause, _MAX_BACKOFF_SECONDS)
+                batch.failures += self._retries == 0
+                is_kept = middle > 0 or batch.failures < _MAX_FAILURES
+            elif error.splittable:
+                is_kept = middle > 0 and self._retries < _MAX_FAILURES
             self._retries += 1
-            is_kept = middle > 0 or batch.failures < _MAX_FAILURES
-        elif error.splittable:
-            self._rejections += 1
-            is_kept = middle > 0 and self._rejections <= _MAX_REJECTIONS
         if not is_kept:
-            self._bytes -= batch.size
-            self._dropped += dropped
+            self._bytes -= size
+            self._dropped += min(error.rejected or len(spans), len(spans)) if error else 0
         elif error:
             # One of the spans may be the cause. After a rejection, its halves are sent next.
-            add = self._failed.append if error.retryable else self._failed.appendleft
+            add = self._queue.append if error.retryable else self._queue.appendleft
             for half in filter(None, (spans[:middle], spans[middle:])):
-                add(_Batch(half, sum(len(span) for _, span in half), batch.failures))
+                add(_Batch(half, sum(len(span) for _, span in half), batch.failures, True, True))
         if error and (error.retryable or not is_kept):
             self._failures += 1
             self._is_urgent = False
             return self._failing(error.reason)
-        if self._is_failing and not self._failed and self._bytes <= MAX_QUEUED_BYTES // 2:
+        if self._is_failing and [each for each in self._queue if each.is_closed] == [batch]:
             dropped, self._dropped, self._is_failing = self._dropped, 0, False
             return f"Trace export recovered; {dropped} spans were dropped."
         return self._failing(_FULL) if self._dropped else ""

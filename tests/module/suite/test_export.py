@@ -102,7 +102,7 @@ def create(queue: ExportQueue, *names: str, **attributes: Any) -> None:
 def flush(queue: ExportQueue) -> None:
     """Flush until nothing is left to send, however often a request fails."""
     deadline = time.monotonic() + PATIENCE
-    while not queue.force_flush(1_000) or not queue._is_empty():
+    while not queue.force_flush(1_000) or queue._queue:
         assert time.monotonic() < deadline
 
 
