@@ -53,8 +53,7 @@ _RULES: Final = (
     ("content", r"(?:^|[._])(?:prompts?|completions?|messages|transcripts?)(?:$|[._])"),
     ("content", r"(?:^|[._])(?:instructions|tool_?arguments)(?:$|[._])"),
     # Content on spans that have an attribute of an LLM call.
-    ("bare", r"^[^.]+$"),
-    ("bare", r"^(?:input|output|tool|message|document|retrieval|embedding|reranker|prompt)\."),
+    ("bare", r"^(?:[^.]+$|(?:input|output|tool|message|document|retrieval|embedding|reranker)\.)"),
 )
 
 # Exceptions that quote their input: parameters, rows, responses.
@@ -84,26 +83,22 @@ _TRACEBACK: Final = re.compile(
     re.MULTILINE,
 )
 
-_COMMENT: Final = r"--[^\n]*+ | /\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*.*?(?:\*/|\Z))*+(?:\*/|\Z)"
-_DOLLAR_QUOTED: Final = r"\$(?P<tag>\w{0,99})\$.*?(?:\$(?P=tag)\$|\Z)"
-_ESCAPED: Final = r"'(?:[^'\\]|''|\\.)*+(?:'|\Z)"
-_TEXT: Final = rf"(?<!\w)[eE]{_ESCAPED} | [BNXbnx]?'(?:[^']|'')*+(?:'|\Z)"
-# Not a placeholder ($1, :name_1) and not a part of a name.
-_NUMBER: Final = r"(?<![\w$:.])\d[\d.]*+(?:[eE][+-]?\d+)?\b"
+# Names in each dialect, and comments of MySQL. SQLite takes an unknown name for text.
 _NAME: Final = r'"(?:[^"]|"")*+(?:"|\Z) | `[^`]*+(?:`|\Z)'
-_STANDARD: Final = (
-    rf"(?P<comment>{_COMMENT}) | {_NAME} | (?P<value>{_DOLLAR_QUOTED} | {_TEXT} | {_NUMBER})"
-)
 _SQL: Final = {
-    "mysql": rf"(?P<comment>{_COMMENT} | \#[^\n]*+) | `[^`]*+(?:`|\Z) | (?P<value>{_ESCAPED}"
-    rf'| "(?:[^"\\]|""|\\.)*+(?:"|\Z) | {_NUMBER})',
-    "mssql": rf"\[[^\]]*+(?:\]|\Z) | {_STANDARD}",
-    # SQLite takes an unknown name for text.
-    "sqlite": rf"(?P<comment>{_COMMENT}) | (?:\b(?:AS|FROM|INTO|JOIN|TABLE|UPDATE)\s | \.)(?:{_NAME})"
-    rf'| "\w+"\.(?:{_NAME})? | (?P<value>{_NAME} | {_TEXT} | {_NUMBER})',
+    "mysql": r"`[^`]*+(?:`|\Z) | \#[^\n]*+",
+    "mssql": rf"\[[^\]]*+(?:\]|\Z) | {_NAME}",
+    "sqlite": r'`[^`]*+(?:`|\Z) | "\w+"(?=\.)'
+    r'| (?:(?<=\.)|(?<=UPDATE\s)|(?<=FROM\s|INTO\s|JOIN\s))"\w+"',
 }
 _SQL.update(mariadb=_SQL["mysql"], **{"microsoft.sql_server": _SQL["mssql"]})
-_NUMBERS: Final = frozenset({bool, int, float})
+# Comments and values. Dialects disagree about a backslash before a quote: such a text ends with the
+# statement. A number is neither a placeholder ($1, :name_1) nor a part of a name.
+_VALUE: Final = (
+    r"--[^\n]*+ | /\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*.*?(?:\*/|\Z))*+(?:\*/|\Z)"
+    r"| (?:(?<!\w)[BENX])?(['\"])(?:(?!\2)[^\\]|\2\2|\\(?!\2).)*+(?:\2|\\\2.*|\\?\Z)"
+    r"| (?<!\w)\$(\w{0,99})\$.*?(?:\$\3\$|\Z) | (?<![\w$:.])\d(?:[\w.]|(?<=e)[+-])*+"
+)
 # Names that `_rule` leaves alone.
 _plain: Final[set[str]] = set()
 
@@ -131,25 +126,18 @@ def redact_attributes(attributes: Mapping[str, Any], *, is_server: bool = False)
     """Return `attributes` without private values: the same object if it contains none."""
     if _plain.issuperset(attributes):
         return attributes
-    private: dict[str, str] = {}
-    for name, value in attributes.items():
-        rule = "" if name in _plain else _rule(name[:_MAX_NAME])
-        if (rule and (is_server or type(value) not in _NUMBERS)) or len(name) > _MAX_NAME:
-            private[name] = rule
-    if not private:
-        return attributes
-    is_llm = "bare" in private.values() and any(map(_LLM.match, attributes))
+    rules = {name: _rule(name[:_MAX_NAME]) for name in attributes.keys() - _plain}
+    is_llm = "bare" in rules.values() and any(map(_LLM.match, attributes))
     redacted = dict(attributes)
-    for name, rule in private.items():
+    for name, rule in rules.items():
         value = redacted.pop(name)
-        is_content = rule == "content" or (rule == "bare" and is_llm)
-        if is_content and type(value) not in _NUMBERS and not captures_content():
-            continue
-        if rule == "query" or (rule == "request" and is_server):
-            continue
+        is_removed = rule == "query" or (rule == "request" and is_server)
+        if rule == "content" or (rule == "bare" and is_llm):
+            is_removed = not isinstance(value, int | float) and not captures_content()
         if isinstance(value, str):
             value = _redact_text(rule, value, attributes)
-        redacted[name[:_MAX_NAME]] = value
+        if not is_removed:
+            redacted[name[:_MAX_NAME]] = value
     return attributes if redacted == attributes else redacted
 
 
@@ -168,13 +156,9 @@ def _redact_text(rule: str, value: str, attributes: Mapping[str, Any]) -> str:
         return redact_sql(value, str(system))
     if rule in ("request", "url"):
         return _QUERY.sub("", value[:_MAX_TEXT]).partition("#")[0]
-    kind = str(attributes.get("exception.type", ""))[:_MAX_NAME]
     if rule == "message":
-        return redact_message(kind, value)
-    if rule == "stack":
-        message = redact_message(kind, str(attributes.get("exception.message", "")))
-        return redact_stack(value, f"{kind}: {message}" if kind else "")
-    return value
+        return redact_text(value, str(attributes.get("exception.type", "")))
+    return redact_stack(value) if rule == "stack" else value
 
 
 def redact_event(event: Event) -> Event | None:
@@ -200,49 +184,38 @@ def redact_sql(statement: str, dialect: str) -> str:
 @lru_cache(maxsize=512)
 def _redact_sql(statement: str, dialect: str) -> str:
     def replace(token: re.Match[str]) -> str:
-        return "?" if token["value"] else " " if token["comment"] else token[0]
+        return " " if token[0].startswith(("--", "/*", "#")) else token[1] or "?"
 
-    tokens = re.compile(_SQL.get(dialect, _STANDARD), re.VERBOSE | re.DOTALL | re.IGNORECASE)
-    return " ".join(tokens.sub(replace, statement).split())
+    tokens = f"(?isx)({_SQL.get(dialect, _NAME)}) | {_VALUE}"
+    return " ".join(re.sub(tokens, replace, statement).split())
 
 
-def qualified_name(error: BaseException) -> str:
-    """Return the class of `error` with its module, as OpenTelemetry's `error.type`."""
-    module, name = type(error).__module__, type(error).__qualname__
+def qualified_name(error: type[BaseException]) -> str:
+    """Return the name of a class with its module, as OpenTelemetry's `error.type`."""
+    module, name = error.__module__, error.__qualname__
     return name if module == "builtins" else f"{module}.{name}"
 
 
 def describe_exception(error: BaseException) -> dict[str, str]:
     """Return the attributes of an exception event of `error`, without private values."""
-    kind, message = qualified_name(error), ""
+    kind, message = qualified_name(type(error)), ""
     with suppress(Exception):  # a broken __str__ in the application
-        message = redact_message(kind, str(error))
-    stack = redact_stack("".join(traceback.format_exception(error)), f"{kind}: {message}")
+        message = redact_text(str(error), kind)
+    stack = redact_stack("".join(traceback.format_exception(error)))
     return {"exception.type": kind, "exception.message": message, "exception.stacktrace": stack}
 
 
-def redact_message(kind: str, message: str) -> str:
-    """Remove quoted values from the message of an exception of class `kind`."""
-    if not _quotes_values(kind[:_MAX_NAME]):
-        return redact_text(message)
-    prefix = re.match(_PREFIX, message[:_MAX_TEXT])
-    return prefix[0] if prefix else ""
-
-
-def redact_text(text: str) -> str:
-    """Cut `text` before the values that an exception quotes, and remove query strings from URLs."""
+def redact_text(text: str, kind: str = "") -> str:
+    """Remove values that an exception quotes, of class `kind` if it is known, and query strings."""
     text = text[:_MAX_TEXT]
+    module, _, name = kind.rpartition(".")
+    bases = getattr(getattr(sys.modules.get(module), name, None), "__mro__", ())
+    if any(map(_QUOTING.match, [kind, *map(qualified_name, bases)])):
+        prefix = re.match(_PREFIX, text)
+        return prefix[0] if prefix else ""
     if quoted := _QUOTED.search(text):
         text = text[: quoted.end("kept") if quoted["kept"] else quoted.start()]
     return _QUERY.sub("", text)
-
-
-@lru_cache(maxsize=1_024)
-def _quotes_values(kind: str) -> bool:
-    module, _, name = kind.rpartition(".")
-    bases = getattr(getattr(sys.modules.get(module), name, None), "__mro__", ())
-    names = [f"{base.__module__}.{base.__qualname__}" for base in bases]
-    return any(map(_QUOTING.match, [kind, *names]))
 
 
 def _redact_description(description: str, span: ReadableSpan) -> str:
@@ -250,16 +223,14 @@ def _redact_description(description: str, span: ReadableSpan) -> str:
     for event in span.events:
         attributes = event.attributes or {}
         if message := str(attributes.get("exception.message", ""))[:_MAX_TEXT]:
-            redacted = redact_message(str(attributes.get("exception.type", "")), message)
+            redacted = redact_text(message, str(attributes.get("exception.type", "")))
             description = description.replace(message, redacted)
     return redact_text(description)
 
 
-def redact_stack(text: str, last: str) -> str:
+def redact_stack(text: str) -> str:
     """Keep the frames of a stack trace and the classes of its exceptions, without messages or notes."""
     if len(text) > 2 * _MAX_LONG_TEXT:
         text = f"{text[:_MAX_LONG_TEXT]}\n{text[-_MAX_LONG_TEXT:]}"
     text = re.sub(r"(?m)^ *[|+] ", "", text)  # before the lines of an exception group
-    kept = "\n".join(match[0] for match in _TRACEBACK.finditer(text))
-    kept = kept.removesuffix("\n" + last.partition(":")[0])
-    return f"{kept}\n{last}".strip()[-_MAX_LONG_TEXT:]
+    return "\n".join(match[0] for match in _TRACEBACK.finditer(text))[-_MAX_LONG_TEXT:]

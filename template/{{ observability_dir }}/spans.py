@@ -160,7 +160,7 @@ def record_exception(span: Span, error: BaseException) -> None:
             if isinstance(each, Exception):
                 span.add_event("exception", attributes)
         descriptions.append(description)
-    span.set_attribute("error.type", qualified_name(error))
+    span.set_attribute("error.type", qualified_name(type(error)))
     span.set_status(StatusCode.ERROR, "; ".join(descriptions))
 
 
