@@ -7,7 +7,7 @@ from collections import OrderedDict
 from contextlib import suppress
 from typing import Any, Final
 
-from opentelemetry.context import Context
+from opentelemetry.context import Context, get_value
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
 from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
@@ -17,7 +17,7 @@ from ._redaction import copy_span, redact_event, redact_span
 from ._sampling import TailSampler, head_weight
 from ._settings import Settings, warn_once
 from .llm import is_call, usage_attributes
-from .spans import shared_attributes
+from .spans import SHARED
 
 # Attributes of a request or WebSocket whose client left before the end.
 _CLIENT_LEFT: Final = frozenset({"request.client_disconnected", "websocket.close_code"})
@@ -82,7 +82,7 @@ class TelemetryProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         parent: Any = get_current_span(parent_context)
         above = getattr(parent, "attributes", None) or {}
-        shared = shared_attributes(parent_context)
+        shared: Any = get_value(SHARED, parent_context) or {}
         if shared or _OPERATION in above:
             own = span.attributes or {}
             # Some frameworks invent a conversation for each run.

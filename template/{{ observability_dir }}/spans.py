@@ -4,7 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import wraps
+from functools import cache, partial, wraps
 from typing import Any, Final, TypeVar, cast
 
 from opentelemetry import context, propagate, trace
@@ -15,8 +15,10 @@ from ._redaction import describe_exception, qualified_name
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_tracer = trace.get_tracer(__name__)
-_SHARED: Final = context.create_key("span-attributes")
+# Not at import, when there is no provider: OpenTelemetry's proxy adds calls to each span.
+tracer: Final = cache(partial(trace.get_tracer, __name__))
+# In a context: the attributes that `span_attributes` sets on the spans that start in it.
+SHARED: Final = context.create_key("span-attributes")
 # In the scope of a request, and in the context of work for it: its client may disconnect.
 REQUEST: Final = context.create_key("observability.request")
 # Attribute of an exception: the last trace that has an event for it, and its description.
@@ -45,7 +47,7 @@ class traced:
 
     def __enter__(self) -> Span:
         self._previous = context.get_current()
-        self._span = _tracer.start_span(self._name, self._previous, self._kind, self._attributes)
+        self._span = tracer().start_span(self._name, self._previous, self._kind, self._attributes)
         self._entered = trace.set_span_in_context(self._span, self._previous)
         context.attach(self._entered)
         return self._span
@@ -101,19 +103,13 @@ def span_attributes(
     named = {"user.id": user_id, "gen_ai.conversation.id": conversation_id}
     given = {**(attributes or {}), **others, **named}
     added = {name: value for name, value in given.items() if value is not None}
-    before = shared_attributes()
+    before: Any = context.get_value(SHARED) or {}
     trace.get_current_span().set_attributes(added)
-    context.attach(context.set_value(_SHARED, before | added))
+    context.attach(context.set_value(SHARED, before | added))
     try:
         yield
     finally:
-        context.attach(context.set_value(_SHARED, before))  # not detached, as in `traced`
-
-
-def shared_attributes(context_: context.Context | None = None) -> dict[str, AttributeValue]:
-    """Return the attributes that `span_attributes` sets on spans started in this context."""
-    attributes: Any = context.get_value(_SHARED, context_)
-    return attributes or {}
+        context.attach(context.set_value(SHARED, before))  # not detached, as in `traced`
 
 
 def inject() -> dict[str, str]:

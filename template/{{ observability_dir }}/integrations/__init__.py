@@ -22,16 +22,11 @@ def never_raises(warning: str) -> Iterator[None]:
 
 def when_imported(name: str, trace_calls: Callable[[Any], None]) -> None:
     """Call `trace_calls` with the module `name`, now or after its import, which may take seconds."""
-    _trace_calls[name] = trace_calls
-    if name in sys.modules:
-        _trace(name)
+    _trace_calls[name] = never_raises(f"Could not trace calls of {name}")(trace_calls)
+    if module := sys.modules.get(name):
+        _trace_calls[name](module)
     elif _Finder not in sys.meta_path:
         sys.meta_path.insert(0, _Finder)
-
-
-def _trace(name: str) -> None:
-    with never_raises(f"Could not trace calls of {name}"):
-        _trace_calls[name](sys.modules[name])
 
 
 class _Finder:
@@ -44,7 +39,7 @@ class _Finder:
 
             def execute_and_trace(module: Any) -> None:
                 execute(module)
-                _trace(name)
+                _trace_calls[name](module)
 
             loader.exec_module = execute_and_trace
         return spec

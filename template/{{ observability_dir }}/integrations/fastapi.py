@@ -13,7 +13,7 @@ from opentelemetry import context, trace
 
 from .._settings import excluded_urls, is_disabled, trusts_incoming
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
-from ..spans import REQUEST, is_expected, is_recorded, record_exception, traced
+from ..spans import REQUEST, is_expected, is_recorded, record_exception, traced, tracer
 from . import never_raises
 from .modal import invocation_attributes
 
@@ -36,16 +36,21 @@ def instrument_app(
         return
     from starlette.middleware import Middleware
 
+    is_excluded, observe = _exclusion(untraced_paths), _Observed
     # FastAPI 0.142 and later traces itself; before, the contrib package traces it.
-    trace_with = _trace_natively if "_telemetry" in vars(app) else _trace_with_contrib
-    outer = Middleware(trace_with(app, _exclusion(untraced_paths)))
+    if telemetry := vars(app).get("_telemetry"):
+        before = telemetry["exclude"]
+        telemetry.update(  # the dictionary that `FastAPI(telemetry=...)` fills
+            exclude=(lambda scope: is_excluded(scope) or before(scope)) if before else is_excluded,
+            operation_spans=False,  # by default, each request has four or five spans
+            auto_configure=False,  # its own exporter would export each span a second time
+        )
+    elif not getattr(app, "_is_instrumented_by_opentelemetry", False):
+        observe = _trace_with_contrib(is_excluded)
+    vars(app)["_is_instrumented_by_opentelemetry"] = True  # read by the contrib package
     build_middleware_stack = app.build_middleware_stack
-
-    def build_observed_middleware_stack() -> ASGIApp:
-        app.user_middleware = [outer, *app.user_middleware, Middleware(_Observed)]
-        return build_middleware_stack()
-
-    app.build_middleware_stack = build_observed_middleware_stack  # type: ignore[method-assign]
+    app.user_middleware.append(Middleware(_Observed))
+    app.build_middleware_stack = lambda: observe(build_middleware_stack())  # type: ignore[method-assign]
     _trace_background_tasks()
     app.state.is_observed = True
 
@@ -74,36 +79,23 @@ def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
     return is_excluded
 
 
-def _trace_natively(app: Any, is_excluded: Callable[[Any], bool]) -> Any:
-    before = app._telemetry["exclude"]
-    app._telemetry.update(  # the dictionary that `FastAPI(telemetry=...)` fills
-        exclude=(lambda scope: is_excluded(scope) or before(scope)) if before else is_excluded,
-        operation_spans=False,  # by default, each request has four or five spans
-        auto_configure=False,  # its own exporter would export each span a second time
-    )
-    return _Observed
-
-
-def _trace_with_contrib(app: Any, is_excluded: Callable[[Any], bool]) -> Any:
-    create_span: Any = None
-    if not getattr(app, "_is_instrumented_by_opentelemetry", False):
-        try:
-            contrib: Any = import_module("opentelemetry.instrumentation.fastapi")
-        except ImportError:
-            package = "opentelemetry-instrumentation-fastapi"
-            raise ImportError(f"FastAPI before 0.142 requires {package}; install it.") from None
-        options: dict[str, Any] = {"default_span_details": contrib._get_default_span_details}
-        if "exclude_spans" in inspect.signature(contrib.OpenTelemetryMiddleware).parameters:
-            options["exclude_spans"] = ["receive", "send"]
-        create_span = partial(contrib.OpenTelemetryMiddleware, **options)
-        app._is_instrumented_by_opentelemetry = True
+def _trace_with_contrib(is_excluded: Callable[[Any], bool]) -> Any:
+    try:
+        contrib: Any = import_module("opentelemetry.instrumentation.fastapi")
+    except ImportError:
+        package = "opentelemetry-instrumentation-fastapi"
+        raise ImportError(f"FastAPI before 0.142 requires {package}; install it.") from None
+    options: dict[str, Any] = {"default_span_details": contrib._get_default_span_details}
+    if "exclude_spans" in inspect.signature(contrib.OpenTelemetryMiddleware).parameters:
+        options["exclude_spans"] = ["receive", "send"]
 
     def trace_requests(app: ASGIApp) -> ASGIApp:
-        observed = create_span(_Observed(app)) if create_span else _Observed(app)
+        traced_app = contrib.OpenTelemetryMiddleware(_Observed(app), **options)
 
         async def trace_request(scope: Scope, receive: Receive, send: Send) -> None:
-            is_untraced = REQUEST in scope or is_excluded(scope)
-            await (app if is_untraced else observed)(scope, receive, send)
+            if REQUEST not in scope and is_excluded(scope):
+                scope[REQUEST] = None
+            await (app if REQUEST in scope else traced_app)(scope, receive, send)
 
         return trace_request
 
@@ -117,15 +109,15 @@ class _Observed:
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+        self.app = app  # FastAPI follows this name to the contrib package's middleware
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        release_trace = None
-        # Mounted applications have the same scope. None: the request is not traced.
+        request, release_trace = scope.get(REQUEST), None
+        # Mounted applications have the same scope.
         if REQUEST not in scope:
-            span, scope[REQUEST] = trace.get_current_span(), None
+            span = trace.get_current_span()
             if scope["type"] == "lifespan":
-                send = partial(_flush_before, send)
+                scope[REQUEST], send = None, partial(_flush_before, send)
             elif span.is_recording():
                 if scope["type"] == "websocket":
                     span.set_attribute("network.protocol.name", "websocket")
@@ -134,10 +126,10 @@ class _Observed:
                 request = scope[REQUEST] = _Request(span)
                 context.attach(context.set_value(REQUEST, request))
                 receive, release_trace = partial(request.receive, receive), hold_trace(span)
-        if (request := scope[REQUEST]) is None:
-            return await self._app(scope, receive, send)
+        if request is None:
+            return await self.app(scope, receive, send)
         try:
-            await self._app(scope, receive, partial(request.send, send))
+            await self.app(scope, receive, partial(request.send, send))
             request.record(None)
         except BaseException as error:
             request.record(error)
@@ -148,10 +140,9 @@ class _Observed:
 
 
 class _Request:
-    def __init__(self, span: trace.Span) -> None:
+    def __init__(self, span: Any) -> None:
         self.span = span
         self.disconnected: dict[str, Any] = {}  # attributes, once the client has left
-        self._has_failed = False
 
     async def receive(self, receive: Receive) -> Message:
         message = await receive()
@@ -164,26 +155,25 @@ class _Request:
         return message
 
     async def send(self, send: Send, message: Message) -> None:
-        if message.get("status", 0) >= 500:
-            self.record(sys.exc_info()[1])  # of the handler that responds
         try:
             await send(message)
         except OSError:
             self.disconnected = {"request.client_disconnected": True}
             raise
+        if message.get("status", 0) >= 500:  # after the contrib package has set this as the error
+            self.record(sys.exc_info()[1])  # of the handler that responds
 
     def record(self, error: BaseException | None) -> None:
         """Record `error`, or that the client left before the response ended."""
         is_open = self.span.is_recording()
         if error is None or is_expected(error):
-            if self.disconnected and is_open and not self._has_failed:
+            if self.disconnected and is_open and self.span.status.is_unset:
                 self.span.set_attributes(self.disconnected)
         elif is_open:
-            self._has_failed = True
             record_exception(self.span, error)
         elif not is_recorded(error, self.span):
             # The request span ended with the response, and is the parent of this one.
-            late = trace.get_tracer(__name__).start_span("after response")
+            late = tracer().start_span("after response")
             record_exception(late, error)
             late.end()
 

@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -30,13 +30,12 @@ _LLM_CALL: Final = "suppress_language_model_instrumentation"
 
 def trace_http_clients() -> None:
     """Trace the requests of each library."""
-    for library, (standard, *_) in _LIBRARIES.items():
+    for library, (standard, method, *clients) in _LIBRARIES.items():
         if not is_disabled(standard):
-            when_imported(library, _patch)
+            when_imported(library, partial(_patch, method, clients))
 
 
-def _patch(module: Any) -> None:
-    _, method, *clients = _LIBRARIES[module.__name__]
+def _patch(method: str, clients: list[str], module: Any) -> None:
     for client in map(vars(module).get, clients):
         setattr(client, method, _traced(getattr(client, method)))
 

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from itertools import count
 from typing import Any
 
 from opentelemetry import trace
@@ -13,7 +14,7 @@ from opentelemetry import trace
 from ..spans import extract, traced
 from . import never_raises
 
-_has_served = False
+_invocations = count()  # of this container
 
 
 def is_container() -> bool:
@@ -78,17 +79,16 @@ def traced_call(
     if is_container():
         _prepare(name)
     setup_observability()
+    call = traced(name)
     # Called with `.local()`, it is a step of its caller.
-    is_local = trace_context is None and trace.get_current_span().get_span_context().is_valid
-    attributes = {} if is_local else invocation_attributes(trigger)
-    kind = trace.SpanKind.INTERNAL if is_local else trace.SpanKind.SERVER
-    with extract(trace_context), traced(name, attributes, kind=kind):
+    if trace_context is not None or not trace.get_current_span().get_span_context().is_valid:
+        call = traced(name, invocation_attributes(trigger), kind=trace.SpanKind.SERVER)
+    with extract(trace_context), call:
         yield
 
 
 def invocation_attributes(trigger: str) -> dict[str, Any]:
     """Return the attributes of a SERVER span in a container. Modal's logs contain the same IDs."""
-    global _has_served
     modal: Any = sys.modules.get("modal")  # loaded by Modal's runtime
     if modal is None or not is_container():
         return {}
@@ -96,7 +96,6 @@ def invocation_attributes(trigger: str) -> dict[str, Any]:
         "faas.trigger": trigger,
         "faas.invocation_id": modal.current_input_id(),
         "modal.function_call_id": modal.current_function_call_id(),
-        "faas.coldstart": not _has_served,
+        "faas.coldstart": next(_invocations) == 0,
     }
-    _has_served = True
     return {name: value for name, value in attributes.items() if value}

@@ -3,12 +3,10 @@
 from typing import Any
 
 from opentelemetry import context, trace
-from opentelemetry.trace import Span, SpanKind
+from opentelemetry.trace import SpanKind
 
 from .._redaction import redact_sql
-from ..spans import record_exception
-
-_tracer = trace.get_tracer(__name__)
+from ..spans import record_exception, tracer
 
 _SPAN = "_observability_span"
 # OpenTelemetry's names for SQLAlchemy's dialects, if they differ.
@@ -31,7 +29,7 @@ def _start_span(connection: Any, cursor: Any, statement: str, *others: Any) -> N
         return
     name = connection.dialect.name
     query = redact_sql(statement, name)
-    span = _tracer.start_span(
+    span = tracer().start_span(
         query.split(None, 1)[0].upper() if query else "QUERY",
         current,
         kind=SpanKind.CLIENT,
@@ -41,8 +39,7 @@ def _start_span(connection: Any, cursor: Any, statement: str, *others: Any) -> N
 
 
 def _end_span(execution: Any, error: Any = None) -> None:
-    span: Span | None = getattr(execution, _SPAN, None)
-    if span is not None:
+    if span := getattr(execution, _SPAN, None):
         if error is not None:
             record_exception(span, error.sqlalchemy_exception or error.original_exception)
         span.end()

@@ -104,6 +104,7 @@ def test_exception_has_one_event_and_sets_error_status_on_every_span_it_crosses(
     finished = spans()
     assert len(finished) == count
     assert all(span.status.status_code is StatusCode.ERROR for span in finished)
+    assert (finished[0].attributes or {})["http.response.status_code"] == 500
     [(name, event)] = [(span.name, event) for span in finished for event in span.events]
     assert name == innermost
     assert (event.attributes or {})["exception.message"] == "unhandled"

@@ -107,6 +107,30 @@ instrument_app(FastAPI())
     assert [line.partition(" ")[0] for line in log] == list(variables)[:2]
 
 
+BESIDE_CONTRIB = """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from opentelemetry.instrumentation.fastapi import FastAPIInstrumentor
+from observability import instrument_app
+from observability.testing import capture_spans
+with capture_spans() as spans:
+    app = FastAPI()
+    for instrument in (%s):
+        instrument(app)
+    TestClient(app).get("/docs")
+print([(span.name, span.kind.name) for span in spans])
+"""
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_request_that_the_contrib_package_traces_too_has_one_span(ours_first: bool) -> None:
+    package = "opentelemetry-instrumentation-fastapi"
+    pytest.importorskip("opentelemetry.instrumentation.fastapi", reason=f"requires {package}")
+    both = ["instrument_app", "FastAPIInstrumentor.instrument_app"][:: 1 if ours_first else -1]
+
+    assert run(BESIDE_CONTRIB % ", ".join(both))[0] == "[('GET /docs', 'SERVER')]"
+
+
 def test_provider_without_span_processors_logs_one_warning() -> None:
     output, [line] = run(UNSUPPORTED + SET_UP + REPORT, ENDPOINT)
 
