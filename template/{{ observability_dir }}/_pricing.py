@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 import time
-from ast import literal_eval
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache, partial, reduce
 from importlib.util import find_spec
+from itertools import count
 from operator import mul
 from pathlib import Path
 from threading import Thread
@@ -25,33 +26,28 @@ from .integrations import never_raises
 _PROVIDERS: Final = {"azure.ai.openai": "azure", "gcp.gen_ai": "google", "x_ai": "x-ai"}
 # Gateways serve their models, and report their usage, under the name of another provider.
 _FIRST_PARTIES: Final = ("openai", "anthropic", "google", "aws", "x-ai")
-# Names of LiteLLM, LangChain, pydantic-ai and spans, which genai-prices does not read, and those
-# that are needed without it. The first that exists counts. Anthropic's input excludes cached tokens.
+# Patterns of names in the JSON of usage. They include those of LiteLLM, LangChain, pydantic-ai and
+# spans, which genai-prices does not read. The first name that matches counts.
 _NAMES: Final = {
-    "input_tokens": "input_tokens+cache_read_input_tokens+cache_creation_input_tokens prompt_tokens",
-    "output_tokens": "output_tokens completion_tokens",
-    "cache_read_tokens": "cache_read_tokens cache_read_input_tokens cache_read.input_tokens"
-    " input_token_details.cache_read input_tokens_details.cached_tokens"
-    " prompt_tokens_details.cached_tokens prompt_cache_hit_tokens",
-    "cache_write_tokens": "cache_write_tokens cache_creation_input_tokens cache_write.input_tokens"
-    " cache_creation.input_tokens input_token_details.cache_creation",
-    "cache_write_1h_tokens": "cache_creation.ephemeral_1h_input_tokens"
-    " input_token_details.ephemeral_1h_input_tokens details.ephemeral_1h_input_tokens"
-    " prompt_tokens_details.cache_creation_token_details.ephemeral_1h_input_tokens",
-    "cache_write_5m_tokens": "input_token_details.ephemeral_5m_input_tokens",
-    "input_audio_tokens": "input_audio_tokens input_token_details.audio",
-    "output_audio_tokens": "output_audio_tokens output_token_details.audio",
-    "web_searches": "web_searches",
-    "output_reasoning_tokens": "reasoning.output_tokens output_token_details.reasoning",
+    "input_tokens": r"(?:input|prompt)_tokens",
+    "output_tokens": r"(?:output|completion)_tokens",
+    "cache_read_tokens": r"[\w.]*(?:cache_read|cache_hit|cached)(?:[_.]\w+)?",
+    "cache_write_tokens": r"[\w.]*cache_(?:creation|write)(?:_tokens|[_.]input_tokens)?",
+    "cache_write_1h_tokens": r"[\w.]*(?:ephemeral|write)_1h_\w+",
+    "cache_write_5m_tokens": r"[\w.]*(?:ephemeral|write)_5m_\w+",
+    "input_audio_tokens": r'(?:input|prompt)_tokens?_details": {[^{}]*"audio\w*|input_audio_tokens',
+    "output_audio_tokens": r'\w+_tokens?_details": {[^{}]*"audio\w*|output_audio_tokens',
+    "output_reasoning_tokens": r"[\w.]*(?:reasoning|thinking)[\w.]*",
+    "web_searches": r"\w*web_search\w*",
 }
 _BASIC: Final = list(_NAMES)[:5]
-# Other values of these have another price.
-_STANDARD: Final = ("", "auto", "default", "on_demand", "standard", "global", "not_available")
-_CONDITIONS: Final = ("service_tier", "speed", "inference_geo")
-_Price = Callable[["TokenUsage"], Decimal]
+# Conditions of a call. Any other value than the standard ones has another price.
+_CONDITION: Final = re.compile(r'"(service_tier|speed|inference_geo)": "(?:on_demand_)?(\w+)"')
+_STANDARD: Final = ("auto", "default", "on_demand", "standard", "global", "not_available")
+_NUMBER: Final = re.compile(r": ([0-9]{1,15}(?:\.[0-9]+)?)(?=[,}])")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(kw_only=True)
 class TokenUsage:
     """Tokens of one call. The input includes cached tokens, read or written."""
 
@@ -73,63 +69,58 @@ class TokenUsage:
         """
         if isinstance(usage, cls):
             return usage
-        leaves, shape = usage if isinstance(usage, tuple) else flatten(usage)
-        kinds = _kinds(provider if price_loader.is_loaded else "", shape, tuple(leaves))
-        used = [leaves[path] for paths in kinds.values() for path in paths]
-        if not used or not all(type(each) in (int, float) and 0 <= each < 1e15 for each in used):
-            raise TypeError(f"unsupported usage object ({', '.join(leaves)[:99]})")
-        counts = {kind: sum(leaves[path] for path in paths) for kind, paths in kinds.items()}
+        parts = usage if isinstance(usage, tuple) else copy_usage(usage)
+        kinds, conditions = _kinds(provider * price_loader.is_loaded, ": 0".join(parts[::2]))
+        counts = {kind: sum([float(parts[n]) for n in numbers]) for kind, numbers in kinds.items()}
         written = counts.pop("cache_write_5m_tokens", 0) + counts.get("cache_write_1h_tokens", 0)
         counts["cache_write_tokens"] = max(written, counts.get("cache_write_tokens", 0))
         basic = {name: int(counts.pop(name, 0)) for name in _BASIC}
-        tier = str(leaves.get("trafficType", "")).removeprefix("ON_DEMAND_")
-        given = {"service_tier": tier, **leaves}
-        named = {name: str(given.get(name, "")).lower() for name in _CONDITIONS}
-        conditions = {k: v for k, v in named.items() if v not in _STANDARD}
         return cls(**basic, others={k: v for k, v in counts.items() if v}, conditions=conditions)
 
 
-def flatten(usage: Any) -> tuple[dict[str, Any], str]:
-    """Copy the leaves of an object, by the names in the API's JSON, joined by dots, and its shape."""
-    leaves: dict[str, Any] = {}
-    return leaves, repr(_shape(usage, leaves, ""))
+def copy_usage(usage: Any, service_tier: str | None = None) -> tuple[str, ...]:
+    """Return the JSON of usage, by the names in the API's: text, a number, text, and so on."""
+    with suppress(Exception):
+        given = (usage or {}, {"service_tier": service_tier})
+        return tuple(_NUMBER.split(json.dumps(given, default=_fields, skipkeys=True)))
+    return ("[{}, {}]",)
 
 
-def _shape(value: Any, leaves: dict[str, Any], path: str) -> Any:
-    """Add the leaves of `value` to `leaves`. Return it with the n-th replaced by the n-th power of two."""
-    if isinstance(value, str) and "[" in path:
-        return str.__str__(value)  # such as the modality of tokens
-    if type(value) is not int and hasattr(value, "model_dump"):
-        value = value.model_dump(mode="json", by_alias=True, warnings=False)
-    value = getattr(value, "__dict__", value)
-    if isinstance(value, Mapping):
-        if "prompt_token_count" in value:  # Gemini's SDK renames the API's fields
-            value = {re.sub(r"_(.)", lambda m: m[1].upper(), name): value[name] for name in value}
-        return {str(k): _shape(v, leaves, f"{path}.{k}") for k, v in value.items() if v is not None}
-    if isinstance(value, list | tuple):
-        return [_shape(each, leaves, f"{path}[{index}]") for index, each in enumerate(value)]
-    leaves[path.removeprefix(".")] = value
-    return 1 << len(leaves) - 1
+def _fields(value: Any) -> Any:
+    if hasattr(value, "model_dump"):
+        return value.model_dump(mode="json", by_alias=True, warnings=False)
+    return dict(value) if isinstance(value, Mapping) else getattr(value, "__dict__", None)
 
 
 @lru_cache(maxsize=256)
-def _kinds(provider: str, shape: str, paths: tuple[str, ...]) -> dict[str, list[str]]:
-    """Return the kinds of tokens in usage of a `shape`, with the paths of the leaves to add up."""
+def _kinds(provider: str, shape: str) -> tuple[dict[str, list[int]], dict[str, str]]:
+    """Return the parts of usage to add up for each kind of tokens, and conditions of its price."""
     # genai-prices' own extraction is ten times as slow as all the rest, so it sees each shape once.
     # Sums of different powers of two show what it added up.
-    leaves = {path: 1 << index for index, path in enumerate(paths)}
+    parts = count(1, 2)
+    text = _NUMBER.sub(lambda _: f": {1 << next(parts)}", shape)
+    if '"prompt_token_count"' in text:  # Gemini's SDK renames the API's fields
+        text = re.sub(r"_([a-z])", lambda letter: letter[1].upper(), text)
+    usage, _ = json.loads(text)
     sums: dict[str, int] = {}
-    for kind, names in _NAMES.items():
-        for name in names.split():
-            if name.partition("+")[0] in leaves:
-                sums.setdefault(kind, sum(leaves.get(each, 0) for each in name.split("+")))
+    for kind, name in _NAMES.items():
+        if found := re.search(rf'"(?:{name})": (\d+)', text):
+            sums[kind] = int(found[1])
+    if "input_tokens" in sums and "prompt_tokens" not in usage:
+        # Anthropic's input excludes cached tokens.
+        for name in ("cache_creation_input_tokens", "cache_read_input_tokens"):
+            sums["input_tokens"] += usage.get(name) or 0
     if provider:
-        found = max(_extracted(provider, literal_eval(shape)), key=len, default={})
-        sums |= found
-    return {kind: [path for path in paths if n & leaves[path]] for kind, n in sums.items()}
+        best: dict[str, int] = max(_extracted(provider, usage), key=len, default={})
+        sums |= best
+    if not sums or re.search(r'tokens": [^0n{]', shape):  # such as negative numbers
+        raise TypeError(f"unsupported usage object ({', '.join(usage)[:99]})")
+    kinds = {kind: [n for n in range(s.bit_length()) if s >> n & 1] for kind, s in sums.items()}
+    conditions = _CONDITION.findall(shape.replace("trafficType", "service_tier").lower())
+    return kinds, {name: value for name, value in conditions if value not in _STANDARD}
 
 
-def _extracted(provider: str, usage: Any) -> Iterator[dict[str, int]]:
+def _extracted(provider: str, usage: dict[str, Any]) -> Iterator[dict[str, int]]:
     """Yield the tokens that each of genai-prices' extractors recognizes in `usage`."""
     from genai_prices import data_snapshot
 
@@ -138,10 +129,11 @@ def _extracted(provider: str, usage: Any) -> Iterator[dict[str, int]]:
             seller = data_snapshot.get_snapshot().find_provider(None, name, None)
             for each in seller.extractors or ():
                 root: Any = [each.root] if isinstance(each.root, str) else each.root
-                for outer in (root, root[:1]):  # `usage` may be the root, or contain it
-                    response = reduce(lambda inner, part: {part: inner}, reversed(outer), usage)
-                    with suppress(ValueError):
-                        yield vars(each.extract(response)[1])
+                # The root may be `usage`, or a part of it.
+                response = {root[-1]: usage, **usage}
+                response = reduce(lambda inner, part: {part: inner}, reversed(root[:-1]), response)
+                with suppress(ValueError):
+                    yield vars(each.extract(response)[1])
 
 
 def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
@@ -157,7 +149,9 @@ def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
 
 
 @lru_cache(maxsize=256)
-def _price_of(provider: str, model: str, quarter: int, *conditions: tuple[str, str]) -> _Price:
+def _price_of(
+    provider: str, model: str, quarter: int, *conditions: tuple[str, str]
+) -> Callable[[TokenUsage], Decimal]:
     """Return a function that prices calls of `model`. A model without a price costs nothing."""
     # genai-prices needs as long for a call as the SDK for all spans of a request. Nearly all prices
     # are a rate per token, which is determined once.
@@ -176,12 +170,12 @@ def _price_of(provider: str, model: str, quarter: int, *conditions: tuple[str, s
     context = dict(conditions)
     # Anthropic charges 10 % more for inference in the US.
     factor = Decimal("1.1") if context.pop("inference_geo", "") == "us" else Decimal(1)
-    if context.get("service_tier") == "batch":
-        context = {"processing": context.pop("service_tier"), **context}
     if context:
-        calculate = partial(calculate, price_context=context)
+        batch = {"processing": context.get("service_tier", "")}
+        calculate = partial(calculate, price_context={**batch, **context})
         if calculate(million).total_price == standard.total_price:
-            warn_once("Calls of %s have no cost: the price of its %s is unknown.", model, *context)
+            unknown = ", ".join(context)
+            warn_once("Calls of %s have no cost: the price of its %s is unknown.", model, unknown)
             return lambda usage: Decimal()
     prices = {k: v for k, v in vars(calculate(million).model_price).items() if v is not None}
     kinds = {each.replace("_mtok", "_tokens").removesuffix("_kcount") for each in prices}
@@ -211,8 +205,9 @@ def _price_of(provider: str, model: str, quarter: int, *conditions: tuple[str, s
 class _PriceLoader:
     """Loads the prices once, on a background thread, when the first call needs them."""
 
+    is_loaded = _has_ended = False
+
     def __init__(self) -> None:
-        self.is_loaded = self._has_ended = False
         self.reset()
 
     def reset(self) -> None:
@@ -227,12 +222,9 @@ class _PriceLoader:
 
     def when_loaded(self, callback: Callable[[], None]) -> None:
         """Call `callback` now, or on the loading thread."""
-        if self._has_ended:
-            callback()
-            return
         self._waiting.append(callback)
         self.start_loading()
-        if self._has_ended:  # meanwhile
+        if self._has_ended:
             self.finish(0)
 
     def finish(self, timeout: float) -> None:

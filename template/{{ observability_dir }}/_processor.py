@@ -113,7 +113,7 @@ class TelemetryProcessor(SpanProcessor):
             self._end_call(call)
             return
         # Older instrumentations create three or four spans per request.
-        is_message = "asgi.event.type" in attributes or str(span.name).endswith(_ASGI_MESSAGES)
+        is_message = str(span.name).endswith(_ASGI_MESSAGES)
         has_left = span.kind is SpanKind.SERVER and not _CLIENT_LEFT.isdisjoint(attributes)
         if has_left and not str(attributes.get("http.response.status_code")).startswith("5"):
             # FastAPI and the contrib package record this as an error of the service.

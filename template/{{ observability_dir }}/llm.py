@@ -3,14 +3,13 @@
 import json
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Self
 
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind
 
-from ._pricing import TokenUsage, cost_usd, flatten, price_loader
+from ._pricing import TokenUsage, copy_usage, cost_usd, price_loader
 from ._settings import captures_content, warn_once
 from .spans import traced
 
@@ -69,12 +68,9 @@ class LLMCall:
 
         An unsupported usage object logs one warning; the span then has no tokens and no cost.
         """
-        self._usage = flatten({})
-        with suppress(Exception):
-            # Copied, because some frameworks add up the usage of all calls in one object.
-            self._usage = usage if isinstance(usage, TokenUsage) else flatten(usage)
-        if service_tier and isinstance(self._usage, tuple):
-            self._usage[0]["service_tier"] = service_tier
+        is_known = isinstance(usage, TokenUsage)
+        # Copied, because some frameworks add up the usage of all calls in one object.
+        self._usage = usage if is_known else copy_usage(usage, service_tier)
         if model:
             self._model = model
             self.span.set_attribute("gen_ai.response.model", model)
