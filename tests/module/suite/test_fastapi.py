@@ -202,11 +202,21 @@ def test_health_checks_are_excluded_by_their_path_alone(host: str, spans: Finish
     assert traced_paths(app, spans, *excluded, *others, host=host) == list(others)
 
 
+@pytest.mark.parametrize("root", ["", "/api"])
+def test_health_check_below_a_root_path_has_no_span(root: str, spans: FinishedSpans) -> None:
+    app = FastAPI(root_path=root)
+    instrument_app(app)
+    paths = [f"{root}/healthz", f"{root}/orders", "/healthz/healthz"]
+
+    assert traced_paths(app, spans, *paths) == paths[1:]
+
+
 @pytest.mark.parametrize("name", ["OTEL_PYTHON_FASTAPI_EXCLUDED_URLS", "OTEL_PYTHON_EXCLUDED_URLS"])
 def test_standard_variable_excludes_the_paths_that_it_matches(
     name: str, monkeypatch: pytest.MonkeyPatch, spans: FinishedSpans
 ) -> None:
-    monkeypatch.setenv(name, "^/internal/, /ping$")
+    monkeypatch.setenv("OTEL_PYTHON_EXCLUDED_URLS", "/orders")
+    monkeypatch.setenv(name, "^/internal/, /ping$,")
     app = FastAPI()
     instrument_app(app)
     excluded = ("/internal/jobs", "/a/ping", "/ping", "/healthz")

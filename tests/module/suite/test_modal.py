@@ -113,6 +113,15 @@ def test_sigterm_shuts_the_container_down_like_sigint() -> None:
         signal.raise_signal(signal.SIGTERM)
 
 
+def test_call_outside_a_container_leaves_the_process_as_it_is(spans: FinishedSpans) -> None:
+    handler = signal.getsignal(signal.SIGTERM)
+    with traced_call("shop.summarise"):
+        pass
+
+    assert signal.getsignal(signal.SIGTERM) is handler
+    assert "OTEL_RESOURCE_ATTRIBUTES" not in os.environ
+
+
 def test_server_spans_have_modal_ids_and_the_first_is_a_cold_start(
     spans: FinishedSpans, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def test_invalid_value_logs_one_warning_and_falls_back_to_the_default(
         ({"OTEL_TRACES_SAMPLER": "always_on", "HONEYCOMB_SAMPLE_RATE": "10"}, 1),
         ({"OTEL_TRACES_SAMPLER": "parentbased_traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.1"}, 10),
         ({"OTEL_TRACES_SAMPLER": "traceidratio"}, 1),
+        ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "0.15"}, 7),
         ({"OTEL_TRACES_SAMPLER": "traceidratio", "OTEL_TRACES_SAMPLER_ARG": "1e-320"}, 10**9),
     ],
 )
@@ -221,6 +222,14 @@ def test_resource_of_an_existing_provider_takes_precedence(monkeypatch: pytest.M
     assert (both["service.name"], both["team"]) == ("theirs", "intake")
     assert both["deployment.environment.name"] == "production"
     assert attributes(Resource.create())["service.name"] == "orders"
+
+
+def test_own_variables_take_precedence_over_those_of_modal() -> None:
+    modal = {"MODAL_ENVIRONMENT": "main", "MODAL_IMAGE_ID": "im-01"}
+
+    settings = Settings(variables={**modal, "ENVIRONMENT": "staging", "SHOP_VERSION": "1"})
+    assert settings.environment == "staging"
+    assert Settings(variables=modal).environment == "main"
 
 
 VERSION = """

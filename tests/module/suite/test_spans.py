@@ -6,7 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
-from observability import get_tracer, span_attributes, traced
+from fastapi import HTTPException
+from observability import extract, get_tracer, inject, span_attributes, traced
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace import StatusCode
@@ -186,6 +187,28 @@ def test_exception_group_has_one_event_for_each_failure(spans: FinishedSpans) ->
     assert (outer.attributes or {})["error.type"] == "ExceptionGroup"
     [event] = group.events
     assert "in fail" in str((event.attributes or {})["exception.stacktrace"])
+
+
+def test_group_with_a_response_and_a_failure_is_an_error(spans: FinishedSpans) -> None:
+    with pytest.raises(ExceptionGroup), traced("group"):
+        raise ExceptionGroup("both", [HTTPException(404), LookupError("a name")])
+
+    [span] = spans()
+    assert span.status.status_code is StatusCode.ERROR
+
+
+def test_extracted_context_ends_with_its_block(spans: FinishedSpans) -> None:
+    with traced("caller"):
+        carrier = inject()
+    with extract(carrier), traced("job"):
+        pass
+    with traced("other"):
+        pass
+
+    caller, job, other = spans()
+    assert job.parent is not None
+    assert job.parent.span_id == caller.context.span_id
+    assert other.parent is None
 
 
 def test_group_that_opentelemetry_records_too_has_no_second_event(spans: FinishedSpans) -> None:

@@ -58,6 +58,23 @@ def test_each_query_is_one_span(spans: FinishedSpans) -> None:
     assert names == ["work", "CREATE", "INSERT", "SELECT"]
 
 
+@pytest.mark.parametrize(
+    ("dialect", "system"),
+    [("sqlite", "sqlite"), ("mssql", "microsoft.sql_server"), ("oracle", "oracle.db")],
+)
+def test_database_has_its_name_in_the_conventions(
+    dialect: str, system: str, spans: FinishedSpans
+) -> None:
+    engine = create_engine("sqlite://")
+    engine.dialect.name = dialect
+    with traced("work"), engine.connect() as connection:
+        connection.execute(text("select 1"))
+
+    _, query = spans()
+    assert query.name == "SELECT"
+    assert dict(query.attributes or {}) == {"db.system.name": system, "db.query.text": "select ?"}
+
+
 def test_failed_query_has_one_exception_event(spans: FinishedSpans) -> None:
     engine = create_engine("sqlite://", hide_parameters=True)
 
