@@ -75,8 +75,7 @@ class Transport:
                 return ExportError(reason=reason, retryable=True, timed_out=is_slow)
 
     def _post(self, body: bytes, deadline: float) -> ExportError | None:
-        self._is_sent = False
-        connection = self._connection
+        self._is_sent, connection = False, self._connection
         connection.timeout = max(0.001, deadline - time.monotonic())
         # The timeout limits each read only; a response may arrive byte by byte.
         timer = Timer(connection.timeout, _abort, (connection,))
@@ -85,6 +84,8 @@ class Transport:
         try:
             connection.request("POST", self._target, body, self._headers)
             self._is_sent = True
+            if time.monotonic() >= deadline:  # the timer cannot abort a TLS handshake
+                raise TimeoutError
             response = connection.getresponse()
             status, answer = response.status, b""
             # The body is read so that the connection can be reused; the status is enough.
@@ -97,9 +98,8 @@ class Transport:
             connection.close()
         if 200 <= status < 300:
             return partial_success(answer, self._where)
-        reason = f"{self._where} returned {status} ({http.client.responses.get(status)})."
-        if status not in _RETRYABLE | _SPLITTABLE:
-            reason += " Check the endpoint."
+        hint = "" if status in _RETRYABLE | _SPLITTABLE else " Check the endpoint."
+        reason = f"{self._where} returned {status} ({http.client.responses.get(status)}).{hint}"
         delay = response.headers.get("retry-after", "")  # in seconds; a date has no effect
         return ExportError(
             reason=INVALID_KEY.format(status) if status in (401, 403) else reason,

@@ -38,7 +38,7 @@ _RULES: Final = (
     # strings, hosts and addresses, which identify people and are billed as columns.
     ("request", r"^(?:client|server|url|user_agent|net\.(?:host|peer)|network\.(?:local|peer))\."),
     ("request", r"^http\.(?:client_ip|flavor|host|scheme|server_name|target|url|user_agent)$"),
-    ("request", r"^network\.protocol\.version$"),
+    ("request", r"^(?:network\.protocol\.version|http\.request\.method_original)$"),
     ("sql", r"^db\.(?:query\.text|statement)$"),
     ("message", r"^(?:exception|error)\.message$"),
     ("stack", r"^(?:exception|error)\.stacktrace$"),
@@ -198,10 +198,11 @@ def qualified_name(error: type[BaseException]) -> str:
 
 def describe_exception(error: BaseException) -> dict[str, str]:
     """Return the attributes of an exception event of `error`, without private values."""
-    kind, message = qualified_name(type(error)), ""
+    message, stack = "", (kind := qualified_name(type(error)))
     with suppress(Exception):  # a broken __str__ in the application
         message = redact_text(str(error), kind)
-    stack = redact_stack("".join(traceback.format_exception(error)))
+    with suppress(Exception):  # such as a SyntaxError whose fields are not texts
+        stack = redact_stack("".join(traceback.format_exception(error)))
     return {"exception.type": kind, "exception.message": message, "exception.stacktrace": stack}
 
 

@@ -194,10 +194,10 @@ class TailSampler:
             attributes = span.attributes
             if isinstance(cost := attributes.get("llm.cost_usd"), float):
                 cost_usd += cost
+            is_slow = (span.end_time or time.time_ns()) - span.start_time > slow_ns
             # A WebSocket is open for as long as its client likes.
-            if (span.end_time or time.time_ns()) - span.start_time > slow_ns:
-                if attributes.get("network.protocol.name") != "websocket":
-                    return True
+            if is_slow and attributes.get("network.protocol.name") != "websocket":
+                return True
         return cost_usd > self._settings.keep_cost_usd
 
     def _export_kept(self) -> None:

@@ -63,7 +63,7 @@ def set_up(settings: Settings, exporter: SpanExporter | None = None) -> None:
     add_trace_to_log_records()  # even if disabled: log formats may require its fields
     if exporter or (settings.enabled and settings.exporter != "none"):
         _add_processor(settings, exporter)
-    if settings.enabled and settings.signals:
+    if settings.enabled and any(settings.signals.values()):
         _export_other_signals(settings)
 
 
@@ -202,30 +202,31 @@ def _create_exporter(settings: Settings, resource: Resource) -> SpanExporter:
 def _export_other_signals(settings: Settings) -> None:
     """Export log records and metrics through the SDK's own providers and exporters."""
     protocol, resource = settings.protocol.partition("/")[0], create_resource(settings)
-    base = settings.endpoint.removesuffix("/v1/traces")
+    base, otlp = settings.endpoint.removesuffix("/v1/traces"), f"otlp_proto_{protocol}"
     export = {"logs": export_log_records, "metrics": _export_metrics}
     try:
-        for signal in settings.signals:
-            group, name = f"opentelemetry_{signal}_exporter", f"otlp_proto_{protocol}"
-            [entry_point] = entry_points(group=group, name=name)
-            endpoint = f"{base}/v1/{signal}" if protocol == "http" else base
-            options = {"headers": settings.headers, "timeout": settings.timeout}
-            exporter = entry_point.load()(endpoint=endpoint, **options)
-            _providers.append(export[signal](exporter, resource))
+        for signal, names in settings.signals.items():
+            url, exporters = f"{base}/v1/{signal}" if protocol == "http" else base, []
+            options = {"endpoint": url, "headers": settings.headers, "timeout": settings.timeout}
+            for name in names:
+                group, package = f"opentelemetry_{signal}_exporter", name.replace("otlp", otlp)
+                [entry_point] = entry_points(group=group, name=package)
+                exporters.append(entry_point.load()(**(options if name == "otlp" else {})))
+            if exporters:
+                _providers.append(export[signal](exporters, resource))
     except (ImportError, ValueError):
         missing = f"opentelemetry-exporter-otlp-proto-{protocol}"
         logger.warning("No log records and metrics are exported: install %s.", missing)
     atexit.register(flush)  # before the exporters shut down, all at once
 
 
-def _export_metrics(exporter: Any, resource: Resource) -> Any:
+def _export_metrics(exporters: list[Any], resource: Resource) -> Any:
     """Export metrics of requests, which FastAPI measures, and of the process."""
     from opentelemetry import metrics
     from opentelemetry.sdk.metrics import MeterProvider
-    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+    from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader as Reader
 
-    reader = PeriodicExportingMetricReader(exporter)
-    provider = MeterProvider([reader], resource, shutdown_on_exit=False)
+    provider = MeterProvider([*map(Reader, exporters)], resource, shutdown_on_exit=False)
     metrics.set_meter_provider(provider)
     meter = provider.get_meter(__name__)
 
@@ -235,8 +236,7 @@ def _export_metrics(exporter: Any, resource: Resource) -> Any:
     meter.create_observable_counter("process.cpu.time", callbacks(time.process_time), "s")
     meter.create_observable_gauge("process.thread.count", callbacks(active_count), "{thread}")
     if (statm := Path("/proc/self/statm")).exists():
-        page = os.sysconf("SC_PAGE_SIZE")
-        resident = callbacks(lambda: int(statm.read_text().split()[1]) * page)
+        resident = callbacks(lambda: int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE"))
         meter.create_observable_gauge("process.memory.usage", resident, "By")
     return provider
 

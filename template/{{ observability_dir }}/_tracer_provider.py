@@ -5,6 +5,7 @@ SDK's own provider is used.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from threading import Lock
 from time import time_ns
 from typing import Any, Final
@@ -83,10 +84,11 @@ class _Attributes(dict[str, Any]):
         ):
             self.update(attributes)
         else:
-            checked = dict(BoundedAttributes(count, {**self, **attributes}, False, length))
-            for dropped in self.keys() - checked.keys():
-                del self[dropped]
-            self.update(checked)
+            with suppress(RecursionError):  # a list that is too deep, or contains itself
+                checked = dict(BoundedAttributes(count, {**self, **attributes}, False, length))
+                for dropped in self.keys() - checked.keys():
+                    del self[dropped]
+                self.update(checked)
 
 
 class _Span(sdk.Span):

@@ -37,7 +37,7 @@ class LLMCall:
         agent_name: str | None = None,
     ) -> None:
         self.span: Span = trace.INVALID_SPAN  # open inside the block, for custom attributes
-        self._provider, self._model = provider, model
+        self._provider, self._model = provider, str(model)
         self._usage: Any = None
         self._started = 0.0
         attributes = {
@@ -64,15 +64,13 @@ class LLMCall:
 
         `usage` is the usage object of the response of any SDK or framework, or a `TokenUsage`; for a
         stream, that of the final message. `model`, `finish_reason` and `service_tier` are those of
-        the response, if it names them. If called more than once, the last call wins.
-
-        An unsupported usage object logs one warning; the span then has no tokens and no cost.
+        the response, if it names them. The last call wins. An unsupported object logs one warning.
         """
         is_known = isinstance(usage, TokenUsage)
         # Copied, because some frameworks add up the usage of all calls in one object.
         self._usage = usage if is_known else copy_usage(usage, service_tier)
         if model:
-            self._model = model
+            self._model = str(model)
             self.span.set_attribute("gen_ai.response.model", model)
         if finish_reason:
             self.span.set_attribute("gen_ai.response.finish_reasons", [str(finish_reason)])

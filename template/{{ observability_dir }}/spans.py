@@ -12,6 +12,7 @@ from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import Attributes, AttributeValue
 
 from ._redaction import describe_exception, qualified_name
+from .integrations import never_raises
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,7 +37,6 @@ class traced:
 
     An exception that leaves the block sets ERROR status and records one exception event, then
     propagates unchanged. An `HTTPException` below 500 is a response, not an error.
-
     Raises TypeError if it decorates a generator: the span would end before the first item.
     """
 
@@ -96,9 +96,8 @@ def span_attributes(
         with span_attributes({"app.tenant": tenant}, user_id=user.id, conversation_id=thread.id):
             await agent.run(question)
 
-    `user_id` becomes `user.id` and `conversation_id` becomes `gen_ai.conversation.id`, so that the
-    cost of LLM calls can be queried by both. Tasks and threads that copy the context inherit the
-    attributes. Unlike baggage, they are never sent to other services.
+    `user_id` becomes `user.id` and `conversation_id` becomes `gen_ai.conversation.id`. Tasks and
+    threads that copy the context inherit the attributes, which are never sent to other services.
     """
     named = {"user.id": user_id, "gen_ai.conversation.id": conversation_id}
     given = {**(attributes or {}), **others, **named}
@@ -124,7 +123,6 @@ def extract(carrier: Mapping[str, str] | None) -> Iterator[None]:
     """Continue a trace in another process: spans in the block belong to the one of `inject`.
 
         queue.put({"text": text, "trace": inject()})
-
         with extract(message["trace"]), traced("job.run", kind=SpanKind.CONSUMER): ...
 
     Without a carrier, spans belong to the current trace, or start one.
@@ -137,6 +135,7 @@ def extract(carrier: Mapping[str, str] | None) -> Iterator[None]:
         context.attach(previous)
 
 
+@never_raises("Could not record an exception")
 def record_exception(span: Span, error: BaseException) -> None:
     """Set ERROR status, and add an event for each exception in `error` that no span has recorded.
 
@@ -144,8 +143,7 @@ def record_exception(span: Span, error: BaseException) -> None:
     """
     if not span.is_recording() or is_expected(error):
         return
-    trace_id = span.get_span_context().trace_id
-    descriptions: list[str] = []
+    trace_id, descriptions = span.get_span_context().trace_id, []
     for each in _members(error):
         recorded_in, description = vars(each).get(_RECORDED, (0, ""))
         if recorded_in != trace_id:
@@ -170,6 +168,9 @@ def is_expected(error: BaseException) -> bool:
     """Return true if `error` is a response, or the normal end of a connection or a generator."""
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_expected, error.exceptions))
+    is_cancelled = type(error).__name__ in ("CancelledError", "InputCancellation")
+    if is_cancelled and context.get_value(REQUEST) is True:  # the input of a Modal function
+        return True
     if isinstance(error, asyncio.CancelledError | OSError):  # a server may raise OSError then
         return bool(getattr(context.get_value(REQUEST), "disconnected", None))
     with suppress(ImportError):  # Starlette is optional
@@ -184,6 +185,5 @@ def is_expected(error: BaseException) -> bool:
 
 
 def _members(error: BaseException) -> list[BaseException]:
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    return [member for each in error.exceptions for member in _members(each)]
+    groups = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return [member for each in groups for member in _members(each)] or [error]

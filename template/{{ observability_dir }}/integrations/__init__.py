@@ -4,11 +4,11 @@ import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from importlib.machinery import ModuleSpec, PathFinder
+from importlib.machinery import PathFinder
 from typing import Any, Final
 
 logger = logging.getLogger(__name__)
-_trace_calls: Final[dict[str, Callable[[Any], None]]] = {}  # by the name of a module
+_trace_calls: Final[dict[str, Callable[[Any], Any]]] = {}  # by the name of a module
 
 
 @contextmanager
@@ -31,15 +31,9 @@ def when_imported(name: str, trace_calls: Callable[[Any], None]) -> None:
 
 class _Finder:
     @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
-        spec = PathFinder.find_spec(name, path) if name in _trace_calls else None
+    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+        spec: Any = PathFinder.find_spec(name, path) if name in _trace_calls else None
         if spec:
-            loader: Any = spec.loader
-            execute = loader.exec_module
-
-            def execute_and_trace(module: Any) -> None:
-                execute(module)
-                _trace_calls[name](module)
-
-            loader.exec_module = execute_and_trace
+            execute = spec.loader.exec_module
+            spec.loader.exec_module = lambda module: execute(module) or _trace_calls[name](module)
         return spec

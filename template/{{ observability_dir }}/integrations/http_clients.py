@@ -49,8 +49,7 @@ def _traced(send: Any) -> Any:
         with _span(self, request, args, kwargs) as end:
             return end(await send(self, request, *args, **kwargs))
 
-    is_async = inspect.iscoroutinefunction(send)
-    return wraps(send)(traced_async_send if is_async else traced_send)
+    return wraps(send)(traced_async_send if inspect.iscoroutinefunction(send) else traced_send)
 
 
 @contextmanager

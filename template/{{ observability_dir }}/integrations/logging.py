@@ -29,13 +29,14 @@ def add_trace_to_log_records() -> None:
     logging.Logger.makeRecord = make_record_with_trace  # type: ignore[method-assign]
 
 
-def export_log_records(exporter: Any, resource: Any) -> Any:
+def export_log_records(exporters: list[Any], resource: Any) -> Any:
     """Export each record that a logger accepts. Return the SDK's provider of loggers."""
     from opentelemetry.sdk._logs import LoggerProvider
     from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
 
     provider = LoggerProvider(resource, shutdown_on_exit=False)
-    provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+    for exporter in exporters:
+        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
     # Not through a handler: `logging.basicConfig` has no effect if there is one.
     call_handlers = logging.Logger.callHandlers
 
@@ -60,8 +61,8 @@ def _encode(record: logging.LogRecord, resource: Any) -> Any:
     body = record.getMessage()
     if record.exc_info and (error := record.exc_info[1]):
         attributes |= describe_exception(error)
-        if message := str(error):
-            body = body.replace(message, attributes["exception.message"])
+        with suppress(Exception):  # a broken __str__ in the application
+            body = body.replace(str(error) or "\0", attributes["exception.message"])
     span = trace.get_current_span().get_span_context()
     encoded: Any = LogRecord(
         timestamp=int(record.created * 1e9),

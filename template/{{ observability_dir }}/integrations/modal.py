@@ -4,14 +4,14 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from typing import Any
 
-from opentelemetry import trace
+from opentelemetry import context, propagate, trace
 
-from ..spans import extract, traced
+from ..spans import REQUEST, extract, traced
 from . import never_raises
 
 _invocations = count()  # of this container
@@ -58,21 +58,19 @@ def _prepare(name: str) -> None:
 
 
 @contextmanager
-def traced_call(
-    name: str, trace_context: Mapping[str, str] | None = None, *, trigger: str = "other"
-) -> Iterator[None]:
+def traced_call(name: str, trace_context: Any = None, *, trigger: str = "other") -> Iterator[None]:
     """Trace one call of a Modal function, in the trace of its caller if that passes the context.
 
         @app.function(image=image, secrets=[honeycomb])
         def summarise(text: str, trace_context: dict[str, str] | None = None) -> str:
-            with traced_call("shop.summarise", trace_context):
-                ...
+            with traced_call("shop.summarise", trace_context): ...
 
         summarise.remote(text, inject())
         summarise.map(texts, kwargs={"trace_context": inject()})
 
     `name` is that of the app and the function. `trigger` is OpenTelemetry's `faas.trigger`: timer for
-    a schedule. The first call sets telemetry up, after a memory snapshot is restored.
+    a schedule. With `@modal.batched`, a list of contexts starts a trace with links to its callers. A
+    cancelled input is not an error. The first call after a restored snapshot sets telemetry up.
     """
     from .._setup import setup_observability
 
@@ -83,8 +81,14 @@ def traced_call(
     # Called with `.local()`, it is a step of its caller.
     if trace_context is not None or not trace.get_current_span().get_span_context().is_valid:
         call = traced(name, invocation_attributes(trigger), kind=trace.SpanKind.SERVER)
-    with extract(trace_context), call:
-        yield
+    callers = trace_context if isinstance(trace_context, list) else []
+    with extract(None if isinstance(trace_context, list) else trace_context):
+        context.attach(context.set_value(REQUEST, True))  # until `extract` restores the context
+        with call as span:
+            for each in {str(each): each for each in callers if each}.values():
+                caller = trace.get_current_span(propagate.extract(each, context.Context()))
+                span.add_link(caller.get_span_context())
+            yield
 
 
 def invocation_attributes(trigger: str) -> dict[str, Any]:

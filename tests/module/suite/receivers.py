@@ -35,6 +35,8 @@ class Action:
     # Instead of a response: "close", "reset", "silence", or bytes that are no response; "idle" closes
     # the connection after the response.
     ending: str = ""
+    repeated: bytes = b""  # after `ending`, until the client closes the connection
+    pause: float = 0.0  # seconds before each repetition
     code: str = ""  # of gRPC, instead of a status
     retry_after: float | None = None  # seconds in the RetryInfo of gRPC
 
@@ -47,6 +49,7 @@ class ScriptedReceiver:
     refuses: Callable[[list[str]], Action | None] = lambda names: None
     names: Counter[str] = field(default_factory=Counter)
     unacknowledged: set[str] = field(default_factory=set)  # accepted without a response
+    spans: list[Any] = field(default_factory=list)  # of all requests
     requests: int = 0
     tls: ssl.SSLContext | None = None
     # Each for a new connection: "close" or "reset", and if that is before TLS, after it, or in the
@@ -58,7 +61,8 @@ class ScriptedReceiver:
         handler = type("Handler", (_Handler,), {"receiver": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         scheme = "https" if self.tls else "http"
-        self.endpoint = f"{scheme}://127.0.0.1:{self._server.server_port}"
+        self.port = self._server.server_port
+        self.endpoint = f"{scheme}://127.0.0.1:{self.port}"
         Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
 
@@ -69,13 +73,15 @@ class ScriptedReceiver:
 
     def act(self, request: ExportTraceServiceRequest) -> Action:
         """Return the response to `request`, and keep its spans if they are accepted."""
-        names = [
-            span.name
+        spans = [
+            span
             for resource in request.resource_spans
             for scope in resource.scope_spans
             for span in scope.spans
         ]
+        names = [span.name for span in spans]
         with self._lock:
+            self.spans += spans
             self.requests += 1
             action = self.refuses(names) or (self.script.popleft() if self.script else Action())
             is_answered = not action.code and action.ending in ("", "idle")
@@ -128,6 +134,54 @@ def _response(action: Action) -> bytes:
     return encoded
 
 
+class Proxy:
+    """Forwards connections to `port`, and what it responds in pieces of `size`, one every 50 ms.
+
+    With a `delay`, it is an HTTP proxy that waits so many seconds before and after its response.
+    """
+
+    def __init__(self, port: int, *, size: int = 65_536, delay: float = 0.0) -> None:
+        self._port, self._size, self._delay = port, size, delay
+
+    def __enter__(self) -> Self:
+        self._stopped = Event()
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        Thread(target=self._accept, daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stopped.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                Thread(target=self._serve, args=(client,), daemon=True).start()
+
+    def _serve(self, client: socket.socket) -> None:
+        with suppress(OSError), client, socket.create_connection(("127.0.0.1", self._port)) as to:
+            if self._delay:
+                client.recv(65_536)
+                self._stopped.wait(self._delay)
+                client.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                self._stopped.wait(self._delay)
+            Thread(target=_copy, args=(client, to), daemon=True).start()
+            while piece := to.recv(self._size):
+                client.sendall(piece)
+                if self._stopped.wait(0.05):
+                    break
+
+
+def _copy(source: socket.socket, destination: socket.socket) -> None:
+    with suppress(OSError):
+        while piece := source.recv(65_536):
+            destination.sendall(piece)
+        destination.shutdown(socket.SHUT_WR)
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -176,6 +230,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         elif action.ending not in ("", "idle"):
             self.wfile.write(action.ending.encode())
+            while action.repeated and not self.receiver.stopped.wait(action.pause):
+                self.wfile.write(action.repeated)
             return
         answer = action.body or _response(action)
         self.send_response_only(action.status)

@@ -1,5 +1,6 @@
 """The export queue with the real HTTP transport, and receivers that fail in every way."""
 
+import gzip
 import logging
 import os
 import re
@@ -27,7 +28,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanContext, TraceFlags
 
-from .receivers import Action, GRPCReceiver, ScriptedReceiver
+from .receivers import Action, GRPCReceiver, Proxy, ScriptedReceiver
 
 # A certificate for 127.0.0.1, and the file of the authority that has issued it.
 _authority = trustme.CA()
@@ -222,6 +223,115 @@ def check_that_every_span_is_accounted_for(
     unsure = set(faulty) & receiver.unacknowledged
     assert len(lost) <= log.dropped() <= len(lost | unsure)
     assert len(lost) == log.dropped() or unsure
+
+
+OK = "HTTP/1.1 200 OK\r\n"
+CHUNKED = f"{OK}transfer-encoding: chunked\r\n\r\n"
+CONTINUE = "HTTP/1.1 100 Continue\r\n\r\n"
+ODD_RESPONSES = {
+    "three interim responses": Action(
+        ending=f"{CONTINUE * 3}{OK}content-length: 0\r\n\r\n", accepts=True
+    ),
+    "endless interim responses": Action(ending=CONTINUE, repeated=CONTINUE.encode()),
+    "endless headers": Action(ending=OK, repeated=b"x-odd: odd\r\n"),
+    "endless header": Action(ending=f"{OK}x-odd: ", repeated=b"odd"),
+    "endless chunks": Action(ending=CHUNKED, repeated=b"3\r\nodd\r\n", accepts=True),
+    "endless slow chunks": Action(
+        ending=CHUNKED, repeated=b"3\r\nodd\r\n", pause=0.05, accepts=True
+    ),
+    "endless chunk": Action(ending=f"{CHUNKED}fffffff\r\n", repeated=b"odd", accepts=True),
+    "negative chunk": Action(ending=f"{CHUNKED}-1\r\n", accepts=True),
+    "body of 10 GB": Action(
+        ending=f"{OK}content-length: 10000000000\r\n\r\n", repeated=b"odd", accepts=True
+    ),
+    "10 MB in 10 kB of gzip": Action(
+        headers=(("content-encoding", "gzip"),), body=gzip.compress(bytes(10_000_000))
+    ),
+    "two lengths": Action(headers=(("content-length", "7"),)),
+    "negative status": Action(ending="HTTP/1.1 -20 OK\r\n\r\n"),
+    "other protocol": Action(ending="SSH-2.0-OpenSSH_9.6\r\n"),
+    "null bytes": Action(ending=f"{OK}a\0b: \0\r\ncontent-length: 0\r\n\r\n", accepts=True),
+    "switching protocols": Action(101, (("upgrade", "h2c"),)),
+    "negative number of rejected spans": Action(rejected=-7),
+    "more rejected spans than were sent": Action(rejected=2**62),
+}
+
+
+@pytest.mark.parametrize("name", ODD_RESPONSES)
+def test_odd_response_neither_ends_the_export_nor_loses_other_spans(name: str) -> None:
+    check_that_every_span_is_accounted_for(ScriptedReceiver(deque([ODD_RESPONSES[name]])), 2)
+
+
+@pytest.mark.parametrize("status", [301, 303, 307, 308])
+def test_redirect_is_not_followed_and_its_target_does_not_get_the_key(status: int) -> None:
+    with Log() as log, ScriptedReceiver() as other:
+        script = deque([Action(status, (("location", f"{other.endpoint}/v1/traces"),))])
+        with (
+            ScriptedReceiver(script) as receiver,
+            exporting(receiver, HONEYCOMB_API_KEY="hcaik_" + "k" * 58) as queue,
+        ):
+            for name in ("redirected", "next"):
+                create(queue, name)
+                flush(queue)
+            queue.shutdown()
+
+    assert (receiver.names, other.requests) == (Counter(["next"]), 0)
+    failing, recovered = log.lines
+    assert f"returned {status} " in failing
+    assert recovered == "Trace export recovered; 1 spans were dropped."
+
+
+def wait_for_a_line(log: Log) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not log.lines:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_handshake_that_arrives_byte_by_byte_ends_with_the_timeout_of_its_request() -> None:
+    # The whole handshake would need a minute.
+    with Log() as log, ScriptedReceiver(tls=TLS) as receiver, Proxy(receiver.port, size=1) as proxy:
+        options = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": proxy.url.replace("http", "https"),
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": str(AUTHORITY),
+        }
+        with exporting(receiver, **options) as queue:
+            create(queue, "one")
+            wait_for_a_line(log)
+            # A shutdown does not wait for the next one either.
+            queue._timeout = PATIENCE
+            queue.drain(0.5)
+            assert receiver.requests == 0
+            queue.shutdown()
+
+    failing, stopped = log.lines
+    assert "could not reach" in failing
+    assert "(no response in 0.3 s)" in failing
+    assert stopped == "Trace export stopped; 1 spans were dropped."
+
+
+def test_response_that_arrives_slowly_after_a_late_handshake_ends_with_the_timeout(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # During a handshake, a connection cannot be aborted.
+    endless = Action(ending=f"{OK}x-odd: ", repeated=b"x", pause=0.05)
+    receiver = ScriptedReceiver(deque([endless]), tls=TLS)
+    with Log() as log, receiver, Proxy(receiver.port, delay=0.7) as proxy:
+        monkeypatch.setenv("https_proxy", proxy.url)
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.setenv(name, "")
+        options = {
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": str(AUTHORITY),
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "1",
+        }
+        with exporting(receiver, **options) as queue:
+            create(queue, "one")
+            wait_for_a_line(log)
+            flush(queue)
+            queue.shutdown()
+
+    assert receiver.names == Counter(["one"])
+    assert "(no response in 1 s)" in log.lines[0]
 
 
 @pytest.mark.parametrize("status", [400, 413, 500, 503])

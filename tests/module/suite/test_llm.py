@@ -5,11 +5,12 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from observability import TokenUsage, get_tracer, llm_call, record_evaluation, traced
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.trace import StatusCode
 
 from .conftest import FinishedSpans
 
@@ -287,3 +288,16 @@ def test_content_is_recorded_only_if_capture_is_enabled(
             ],
             "gen_ai.system_instructions": [{"type": "text", "content": "be brief"}],
         }
+
+
+@pytest.mark.parametrize("model", [None, 5, ["gpt-5"], {"name": "gpt-5"}, object(), "x" * 100_000])
+@pytest.mark.parametrize("usage", [{"words": 3}, {"input_tokens": 7, "output_tokens": 9}])
+def test_model_that_is_not_a_name_raises_nothing(
+    model: Any, usage: dict[str, int], spans: FinishedSpans
+) -> None:
+    with llm_call("openai", model) as call:
+        call.record_usage(usage, model=model, finish_reason=model, service_tier=model)
+
+    [span] = spans()
+    assert span.status.status_code is StatusCode.UNSET
+    assert ("llm.input_tokens" in (span.attributes or {})) == ("input_tokens" in usage)

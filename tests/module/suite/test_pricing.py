@@ -1,5 +1,6 @@
 """Prices: the cost of a call, and loading that neither delays a call nor stalls the event loop."""
 
+from collections import Counter
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,7 @@ from observability import TokenUsage
 from observability._pricing import cost_usd, price_loader
 
 from .programs import run
+from .receivers import ScriptedReceiver
 
 pytestmark = pytest.mark.skipif(find_spec("genai_prices") is None, reason="requires genai-prices")
 
@@ -280,3 +282,85 @@ def test_loading_prices_neither_delays_the_call_nor_lengthens_its_span(tmp_path:
     assert compiled == "[]"
     assert list(tmp_path.rglob("genai_prices/data.*.pyc"))
     assert log == []
+
+
+GATE = """
+import os, sys, threading
+from importlib.machinery import PathFinder
+
+# The import of genai_prices does not end before the process.
+class Gate:
+    reached, failed = threading.Event(), threading.Event()
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        spec = PathFinder.find_spec(name, path) if name == "genai_prices" else None
+        if spec:
+            spec.loader.exec_module = cls.wait
+        return spec
+    @classmethod
+    def wait(cls, module):
+        cls.reached.set()
+        threading.Event().wait(300)
+        cls.failed.set()
+
+sys.meta_path.insert(0, Gate)
+
+from observability import flush, get_tracer, instrument_app, llm_call, setup_observability, traced
+setup_observability()
+
+def call():
+    with llm_call("anthropic", "claude-sonnet-4-6") as call:
+        call.record_usage({"input_tokens": 10, "output_tokens": 10})
+    usage = {"gen_ai.usage.input_tokens": 10, "gen_ai.usage.output_tokens": 10}
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5", **usage}
+    get_tracer("sdk").start_span("chat gpt-5", attributes=attributes).end()
+"""
+SERVICE = """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+app = FastAPI()
+instrument_app(app)
+
+@app.get("/call")
+async def llm():
+    call()
+
+@app.get("/ping")
+async def ping(): ...
+
+with TestClient(app) as client:
+    print(client.get("/call").status_code, Gate.reached.wait(300), client.get("/ping").status_code)
+# The service has shut down. Nothing that follows exports a span.
+print(Gate.failed.is_set(), flush=True)
+os._exit(0)
+"""
+SCRIPT = """
+with traced("work"):
+    call()
+print(Gate.reached.wait(300), Gate.failed.is_set())
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "output", "root"),
+    [(SERVICE, "200 True 200\nFalse", "GET /call"), (SCRIPT, "True False", "work")],
+    ids=["service", "script"],
+)
+def test_prices_that_do_not_load_delay_neither_requests_nor_the_shutdown(
+    program: str, output: str, root: str
+) -> None:
+    with ScriptedReceiver() as receiver:
+        variables = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        }
+        printed, log = run(GATE + program, variables)
+
+    assert (printed, log) == (output, [])
+    names = Counter([root, "llm.call", "chat gpt-5"])
+    assert receiver.names - Counter(["GET /ping"]) == names
+    calls = [span for span in receiver.spans if span.name in ("llm.call", "chat gpt-5")]
+    for call in calls:
+        attributes = {each.key for each in call.attributes}
+        assert "llm.input_tokens" in attributes
+        assert "llm.cost_usd" not in attributes

@@ -6,7 +6,15 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from fastapi import BackgroundTasks, Depends, FastAPI, HTTPException, WebSocket, WebSocketDisconnect
+from fastapi import (
+    BackgroundTasks,
+    Depends,
+    FastAPI,
+    HTTPException,
+    Request,
+    WebSocket,
+    WebSocketDisconnect,
+)
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
 from observability import instrument_app, traced
@@ -207,6 +215,39 @@ def test_client_that_leaves_a_stream_is_not_an_error(
     assert outline(finished) == [("GET /chat", False, []), ("chat", False, [])]
     assert (finished[0].attributes or {})["request.client_disconnected"] is True
     assert "error.type" not in (finished[0].attributes or {})
+
+
+@pytest.mark.parametrize("reads", ["body", "stream"])
+def test_client_that_leaves_while_it_sends_the_request_is_not_an_error(
+    reads: str, app: FastAPI, spans: FinishedSpans
+) -> None:
+    @app.post("/orders")
+    async def orders(request: Request) -> None:
+        with traced("read"):
+            if reads == "body":
+                await request.body()
+            async for _ in request.stream():
+                pass
+
+    messages: list[dict[str, Any]] = [
+        {"type": "http.request", "body": b"half", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None: ...
+
+    with suppress(Exception):  # depends on the installed Starlette
+        asyncio.run(app({**scope("/orders"), "type": "http", "method": "POST"}, receive, send))
+
+    finished = spans()
+    assert outline(finished) == [("POST /orders", False, []), ("read", False, [])]
+    attributes = dict(finished[0].attributes or {})
+    assert attributes["request.client_disconnected"] is True
+    # FastAPI's response to an unhandled exception, which nobody received.
+    assert not {"error.type", "http.response.status_code"} & attributes.keys()
 
 
 def test_exception_after_the_client_left_is_an_error(app: FastAPI, spans: FinishedSpans) -> None:

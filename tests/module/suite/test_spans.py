@@ -2,12 +2,13 @@
 
 import asyncio
 import pickle
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from fastapi import HTTPException
-from observability import extract, get_tracer, inject, span_attributes, traced
+from observability import extract, get_tracer, inject, llm_call, span_attributes, traced
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.propagators.composite import CompositePropagator
 from opentelemetry.trace import StatusCode
@@ -241,3 +242,81 @@ def test_exception_stays_recorded_when_it_is_pickled(spans: FinishedSpans) -> No
         StatusCode.ERROR,
         StatusCode.ERROR,
     ]
+
+
+class NoText(Exception):
+    """Its text cannot be created."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+class NoAttributes(Exception):
+    """Its attributes cannot be read."""
+
+    def __getattribute__(self, name: str) -> object:
+        raise RuntimeError("no attributes")
+
+
+def circular() -> Exception:
+    error, cause = ValueError("odd"), ValueError("cause")
+    error.__cause__, cause.__cause__ = cause, error
+    return error
+
+
+def deep_group() -> Exception:
+    error: Exception = ValueError("odd")
+    for _ in range(2_000):
+        error = ExceptionGroup("group", [error])
+    return error
+
+
+def odd_syntax(*fields: Any) -> Exception:
+    return SyntaxError("odd", fields)
+
+
+def with_notes_that_are_no_list() -> Exception:
+    error = ValueError("odd")
+    error.__notes__ = 5  # type: ignore[assignment]
+    return error
+
+
+# Each with the message of its event, or None if there is only a warning.
+ODD_EXCEPTIONS: dict[str, tuple[Callable[[], Exception], str | None]] = {
+    "text that raises": (NoText, ""),
+    "huge text": (lambda: ValueError("x" * 20_000_000), "x" * 4_096),
+    "source that is not a text": (lambda: odd_syntax("shop.py", 7, 1, 5), "odd (shop.py, "),
+    "file that is not a text": (lambda: odd_syntax(5, "a", "b", "c"), "odd"),
+    "circular causes": (circular, "odd"),
+    "odd notes": (with_notes_that_are_no_list, "odd"),
+    "surrogates": (lambda: ValueError("\ud800"), "\ud800"),
+    "deep group": (deep_group, None),
+    "no attributes": (NoAttributes, None),
+}
+
+
+@pytest.mark.parametrize("start", [lambda: traced("work"), lambda: llm_call("openai", "gpt-5")])
+@pytest.mark.parametrize("name", ODD_EXCEPTIONS)
+def test_exception_that_cannot_be_described_propagates_unchanged(
+    name: str,
+    start: Callable[[], Any],
+    spans: FinishedSpans,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    create, message = ODD_EXCEPTIONS[name]
+    error = create()
+    try:
+        with start():
+            raise error
+    except Exception as raised:  # noqa: BLE001 - pytest.raises reads its attributes
+        assert raised is error
+
+    [span] = spans()
+    if message is None:
+        [record] = caplog.records
+        assert record.getMessage().startswith("Could not record an exception: ")
+        return
+    assert span.status.status_code is StatusCode.ERROR
+    [event] = span.events
+    assert str((event.attributes or {})["exception.message"]).startswith(message)
+    assert sum(len(str(value)) for value in (event.attributes or {}).values()) < 30_000

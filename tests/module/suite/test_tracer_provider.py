@@ -270,6 +270,39 @@ def test_span_processor_can_set_attributes_on_start_and_read_them_on_end() -> No
         attributes["tenant"] = "two"
 
 
+def circular_list() -> list[Any]:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+def circular_map() -> dict[str, Any]:
+    value: dict[str, Any] = {}
+    value["itself"] = value
+    return value
+
+
+@pytest.mark.parametrize(
+    "value",
+    # JSON that a client sends may be as deep.
+    [circular_list(), circular_map(), json.loads("[" * 900 + "]" * 900)],
+    ids=["circular list", "circular map", "deep list"],
+)
+def test_value_that_is_too_deep_to_be_copied_is_dropped(value: Any) -> None:
+    finished: list[ReadableSpan] = []
+    provider = module_provider()
+    provider.add_span_processor(Collector(finished))
+
+    tracer = provider.get_tracer("tests")
+    with tracer.start_as_current_span("work", attributes={"a": value}) as span:
+        span.set_attribute("b", value)
+        span.set_attributes({"c": value})
+        span.set_attribute("d", 1)
+
+    [work] = finished
+    assert dict(work.attributes or {}) == {"d": 1}
+
+
 def test_each_tracer_sets_its_instrumentation_scope() -> None:
     finished: list[ReadableSpan] = []
     provider = module_provider()
