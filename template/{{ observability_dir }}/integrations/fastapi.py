@@ -56,10 +56,7 @@ def instrument_app(
 
 
 def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
-    """Return a function that limits a request's trace context and is true if its path is excluded.
-
-    The path is the one that is routed: a client words the rest of the URL, such as the host.
-    """
+    """Return a function that is true for excluded paths and limits a request's trace context."""
     paths, pattern = frozenset(untraced_paths), excluded_urls()
     # The trace state contains a weight.
     most = {b"traceparent": 512, b"tracestate": 512 if trusts_incoming() else -1, b"baggage": 8_192}
@@ -72,8 +69,8 @@ def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
                 for name, value in headers
                 if len(value) <= most.get(name, sys.maxsize)
             ]
+        # Without the host, which a client words. Searching a long path may need quadratic time.
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
-        # Searching a long path may need quadratic time.
         return path in paths or bool(pattern and len(path) <= 512 and pattern.search(path))
 
     return is_excluded
@@ -103,10 +100,7 @@ def _trace_with_contrib(is_excluded: Callable[[Any], bool]) -> Any:
 
 
 class _Observed:
-    """Record the failures of a request, and keep its trace open until all of its work ends.
-
-    Outside and inside the application's middleware, which may respond to an exception.
-    """
+    """Record the failures of a request, outside and inside middleware that may respond to them."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app  # FastAPI follows this name to the contrib package's middleware
@@ -180,10 +174,8 @@ class _Request:
 
 def _trace_background_tasks() -> None:
     task_class: Any = import_module("starlette.background").BackgroundTask
-    # The contrib package does the same, and sets this attribute.
-    if hasattr(task_class, "_otel_original_call"):
-        return
-    run = task_class.__call__
+    # The contrib package does the same, unless it finds this attribute.
+    run = getattr(task_class, "_otel_original_call", task_class.__call__)
 
     async def run_traced(task: Any) -> None:
         with traced(f"BackgroundTask {getattr(task.func, '__name__', type(task.func).__name__)}"):

@@ -8,7 +8,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from opentelemetry import context, propagate, trace
-from opentelemetry.trace import SpanKind, StatusCode
 
 from .._settings import is_disabled
 from ..llm import is_call
@@ -73,7 +72,7 @@ def _span(client: Any, request: Any, args: Any, kwargs: Any) -> Iterator[Callabl
         attributes["server.address"] = parts.hostname or ""
         attributes["server.port"] = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
         attributes["url.full"] = url
-    with traced(method, attributes, kind=SpanKind.CLIENT) as span:
+    with traced(method, attributes, kind=trace.SpanKind.CLIENT) as span:
         propagate.inject(headers)
         context.attach(context.set_value(_SUPPRESSED, True))  # until `traced` restores the context
 
@@ -82,7 +81,7 @@ def _span(client: Any, request: Any, args: Any, kwargs: Any) -> Iterator[Callabl
             span.set_attribute("http.response.status_code", status)
             if status >= 400:
                 span.set_attribute("error.type", str(status))
-                span.set_status(StatusCode.ERROR)
+                span.set_status(trace.StatusCode.ERROR)
             return response
 
         yield end

@@ -21,9 +21,8 @@ def add_trace_to_log_records() -> None:
     def make_record_with_trace(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = make_record(*args, **kwargs)
         span = trace.get_current_span().get_span_context()
-        fields = vars(record)
-        fields.setdefault("trace_id", format_trace_id(span.trace_id) if span.is_valid else "")
-        fields.setdefault("span_id", format_span_id(span.span_id) if span.is_valid else "")
+        vars(record).setdefault("trace_id", format_trace_id(span.trace_id) if span.is_valid else "")
+        vars(record).setdefault("span_id", format_span_id(span.span_id) if span.is_valid else "")
         return record
 
     logging.Logger.makeRecord = make_record_with_trace  # type: ignore[method-assign]

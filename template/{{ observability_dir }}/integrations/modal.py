@@ -17,15 +17,11 @@ from . import never_raises
 _invocations = count()  # of this container
 
 
-def is_container() -> bool:
-    return os.environ.get("MODAL_IS_REMOTE") == "1"
-
-
 def container_attributes() -> dict[str, str]:
     """Return resource attributes from Modal's environment variables, or none outside Modal."""
     provider = os.environ.get("MODAL_CLOUD_PROVIDER", "").removeprefix("CLOUD_PROVIDER_").lower()
     attributes = {
-        "cloud.platform": "modal" if is_container() else None,
+        "cloud.platform": "modal" if "MODAL_IS_REMOTE" in os.environ else None,
         "cloud.provider": "oracle_cloud" if provider == "oci" else provider,
         "cloud.region": os.environ.get("MODAL_REGION"),
         "faas.instance": os.environ.get("MODAL_TASK_ID"),
@@ -74,7 +70,7 @@ def traced_call(name: str, trace_context: Any = None, *, trigger: str = "other")
     """
     from .._setup import setup_observability
 
-    if is_container():
+    if "MODAL_IS_REMOTE" in os.environ:
         _prepare(name)
     setup_observability()
     call = traced(name)
@@ -94,7 +90,7 @@ def traced_call(name: str, trace_context: Any = None, *, trigger: str = "other")
 def invocation_attributes(trigger: str) -> dict[str, Any]:
     """Return the attributes of a SERVER span in a container. Modal's logs contain the same IDs."""
     modal: Any = sys.modules.get("modal")  # loaded by Modal's runtime
-    if modal is None or not is_container():
+    if modal is None or not modal.current_input_id():
         return {}
     attributes = {
         "faas.trigger": trigger,

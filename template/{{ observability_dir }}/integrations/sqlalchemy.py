@@ -3,12 +3,10 @@
 from typing import Any
 
 from opentelemetry import context, trace
-from opentelemetry.trace import SpanKind
 
 from .._redaction import redact_sql
 from ..spans import record_exception, tracer
 
-_SPAN = "_observability_span"
 # OpenTelemetry's names for SQLAlchemy's dialects, if they differ.
 _SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
 
@@ -32,14 +30,14 @@ def _start_span(connection: Any, cursor: Any, statement: str, *others: Any) -> N
     span = tracer().start_span(
         query.split(None, 1)[0].upper() if query else "QUERY",
         current,
-        kind=SpanKind.CLIENT,
+        kind=trace.SpanKind.CLIENT,
         attributes={"db.system.name": _SYSTEMS.get(name, name), "db.query.text": query},
     )
-    setattr(others[1], _SPAN, span)  # the context of the query
+    others[1]._observability_span = span  # the context of the query
 
 
 def _end_span(execution: Any, error: Any = None) -> None:
-    if span := getattr(execution, _SPAN, None):
+    if span := getattr(execution, "_observability_span", None):
         if error is not None:
             record_exception(span, error.sqlalchemy_exception or error.original_exception)
         span.end()
