@@ -22,9 +22,9 @@ from ..environments import Environment, environment
 
 SERVICE: Final = """
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from opentelemetry import trace
-from observability import inject, instrument_app
+from observability import inject, instrument_app, traced
 
 app = FastAPI()
 instrument_app(app)
@@ -34,6 +34,12 @@ instrument_app(app)
 async def headers(path: str) -> dict[str, str]:
     span = trace.get_current_span().get_span_context()
     return {"id": f"{span.trace_id:032x}", "state": inject().get("tracestate", "")}
+
+
+@app.post("/orders")
+async def order(request: Request) -> int:
+    with traced("read"):
+        return len(await request.body())
 
 
 uvicorn.run(app, port=0, access_log=False)
@@ -97,7 +103,15 @@ def serving(python: Environment, rendering: Path, receiver: Receiver, rate: int)
             yield int(port[1])
         finally:
             process.send_signal(signal.SIGTERM)
-            assert "Traceback" not in process.stderr.read()
+            log = process.stderr.read()
+            assert log.count("Traceback") == log.count("\nstarlette.requests.ClientDisconnect")
+
+
+def exchange(port: int, request: bytes, *, leaves: bool = False) -> bytes:
+    """Send `request` and return the response, or leave without one."""
+    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+        connection.sendall(request)
+        return b"" if leaves else b"".join(iter(lambda: connection.recv(65_536), b""))
 
 
 def get(port: int, headers: list[tuple[str, str]]) -> tuple[str, str] | None:
@@ -106,9 +120,7 @@ def get(port: int, headers: list[tuple[str, str]]) -> tuple[str, str] | None:
     if "host" not in dict(headers):
         lines.append("host: a")
     lines += [f"{name}: {value}" for name, value in headers]
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        connection.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
-        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+    answer = exchange(port, "\r\n".join([*lines, "", ""]).encode("latin-1"))
     # The server itself rejects a malformed request.
     assert answer.startswith((b"HTTP/1.1 200 ", b"HTTP/1.1 400 ")), answer[:200]
     found = re.search(rb'"id":"(\w+)","state":"([^"]*)"', answer)
@@ -140,3 +152,80 @@ def test_no_header_changes_the_spans_or_the_weight_of_a_request(
     assert len(traces) > 50 or rate > 1
     assert Counter(span.trace_id for span in receiver.spans) == Counter(traces)
     assert {span.attributes.get("SampleRate", 1) for span in receiver.spans} <= {rate}
+
+
+SECRET: Final = b"c4n4ry"
+COMMON: Final = b"host: c4n4ry\r\nuser-agent: c4n4ry\r\nconnection: close\r\n"
+PARENT: Final = b"traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01\r\n"
+GET_PATH: Final = "GET /{path}"
+POST: Final = "POST /orders"
+# The start of a request, and the name of its span. The server rejects those without a span.
+ODD_REQUESTS: Final = {
+    "unknown method": (b"C4N4RY-c4n4ry /c4n4ry HTTP/1.1\r\n", "HTTP /{path}"),
+    "long method": (b"c4n4ry" * 1_000 + b" /c4n4ry HTTP/1.1\r\n", "HTTP /{path}"),
+    "address of another server": (b"GET http://c4n4ry:c4n4ry@c4n4ry/ HTTP/1.1\r\n", "GET"),
+    "undecodable path": (b"GET /c4n4ry%ff%00%0a?c4n4ry=%ff HTTP/1.1\r\n", GET_PATH),
+    "health check of another host": (b"GET //c4n4ry/healthz HTTP/1.1\r\n", GET_PATH),
+    "encoded health check": (b"GET /%68ealthz HTTP/1.1\r\n", None),
+    "older protocol": (b"GET /c4n4ry HTTP/1.0\r\n", GET_PATH),
+    "upgrade": (b"GET /c4n4ry HTTP/1.1\r\nupgrade: h2c\r\nhttp2-settings: c4n4ry\r\n", GET_PATH),
+    "flood of trace states": (
+        b"GET / HTTP/1.1\r\n"
+        + PARENT
+        + b"".join(b"tracestate: a%d=c4n4ry\r\n" % n for n in range(99)),
+        GET_PATH,
+    ),
+    "flood of baggage": (
+        b"GET / HTTP/1.1\r\n" + b"".join(b"baggage: a%d=c4n4ry\r\n" % n for n in range(99)),
+        GET_PATH,
+    ),
+    "two parents": (b"GET / HTTP/1.1\r\n" + 2 * PARENT, GET_PATH),
+    "forwarded": (
+        b"GET / HTTP/1.1\r\nx-forwarded-proto: c4n4ry\r\nforwarded: c4n4ry\r\n",
+        GET_PATH,
+    ),
+    "length and chunks": (
+        b"POST /orders HTTP/1.1\r\ncontent-length: 3\r\ntransfer-encoding: chunked\r\n",
+        POST,
+    ),
+    "two lengths": (b"POST /orders HTTP/1.1\r\ncontent-length: 3\r\ncontent-length: 4\r\n", None),
+    "negative length": (b"POST /orders HTTP/1.1\r\ncontent-length: -3\r\n", None),
+    "no version": (b"GET /c4n4ry\r\n", None),
+}
+# The client leaves, or sends what is not a body.
+INCOMPLETE: Final = {
+    "leaves before it continues": b"expect: 100-continue\r\ncontent-length: 6\r\n\r\n",
+    "leaves in its body": b"content-length: 600\r\n\r\nc4n4ry",
+    "leaves between chunks": b"transfer-encoding: chunked\r\n\r\n6\r\nc4n4ry\r\n",
+    "odd chunk": b"transfer-encoding: chunked\r\n\r\n-6\r\nc4n4ry\r\n",
+}
+ATTRIBUTES: Final = {
+    *("http.request.method", "http.response.status_code", "http.route"),
+    "request.client_disconnected",
+}
+
+
+@in_depth
+@pytest.mark.parametrize("server", SERVERS)
+def test_odd_request_is_one_span_without_anything_that_the_client_words(
+    server: str, shared: Path, http_rendering: Path
+) -> None:
+    python = environment(shared, f"uvicorn-{server}", SERVERS[server])
+    names = [POST] * len(INCOMPLETE)
+
+    with Receiver() as receiver, serving(python, http_rendering, receiver, 1) as port:
+        for request, name in ODD_REQUESTS.values():
+            answer = exchange(port, request + COMMON + b"\r\n0\r\n\r\n")
+            assert b" 500 " not in answer[:20]
+            names += [name] * (name is not None)
+        for request in INCOMPLETE.values():
+            exchange(port, b"POST /orders HTTP/1.1\r\n" + COMMON + request, leaves=True)
+
+    found = Counter(span.name.replace("{path:path}", "{path}") for span in receiver.spans)
+    assert found - Counter(read=99) == Counter(names)
+    for span in receiver.spans:
+        assert SECRET not in repr(span).lower().encode()
+        assert span.attributes.keys() <= ATTRIBUTES, (span.attributes, span.status, span.events)
+        assert (span.status, span.events) == ("unset", ())
+    left = [span for span in receiver.spans if "request.client_disconnected" in span.attributes]
+    assert len(left) == len(INCOMPLETE)

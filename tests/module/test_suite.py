@@ -49,6 +49,7 @@ _PRICED: Final = (
     "test_loading_prices_neither_delays_the_call_nor_lengthens_its_span",
     "test_other_call_inside_an_open_call_has_a_span",
     "test_outermost_span_of_a_call_has_its_cost",
+    "test_prices_that_do_not_load_delay_neither_requests_nor_the_shutdown",
     "test_raw_usage_has_its_price",
     "test_several_calls_inside_an_open_call_have_the_cost",
     "test_usage_without_a_number_of_tokens_is_a_type_error",
