@@ -114,14 +114,12 @@ class TelemetryProcessor(SpanProcessor):
             return
         # Older instrumentations create three or four spans per request.
         is_message = str(span.name).endswith(_ASGI_MESSAGES)
-        if span.kind is SpanKind.SERVER and not _CLIENT_LEFT.isdisjoint(attributes):
-            # FastAPI and the contrib package record this as an error of the service, or even as a 500.
-            kept = dict(attributes)
-            if str(kept.pop("error.type", "")).endswith("ClientDisconnect"):
-                kept.pop("http.response.status_code", None)
-            if not str(kept.get("http.response.status_code")).startswith("5"):
-                events = [event for event in span.events if event.name != "exception"]
-                span = copy_span(span, attributes=kept, events=events, status=Status())
+        has_left = span.kind is SpanKind.SERVER and not _CLIENT_LEFT.isdisjoint(attributes)
+        if has_left and not str(attributes.get("http.response.status_code")).startswith("5"):
+            # FastAPI and the contrib package record this as an error of the service.
+            kept = {k: v for k, v in attributes.items() if k != "error.type"}
+            events = [event for event in span.events if event.name != "exception"]
+            span = copy_span(span, attributes=kept, events=events, status=Status())
         self._sample(span, is_duplicate=is_message)
 
     def decide_all(self) -> None:

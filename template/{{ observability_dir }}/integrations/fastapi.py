@@ -149,12 +149,15 @@ class _Request:
         return message
 
     async def send(self, send: Send, message: Message) -> None:
+        has_failed = message.get("status", 0) >= 500
+        if has_failed and self.disconnected:
+            message = {**message, "status": 499}  # nobody receives it
         try:
             await send(message)
         except OSError:
             self.disconnected = {"request.client_disconnected": True}
             raise
-        if message.get("status", 0) >= 500:  # after the contrib package has set this as the error
+        if has_failed:  # after the contrib package has set the status as the error
             self.record(sys.exc_info()[1])  # of the handler that responds
 
     def record(self, error: BaseException | None) -> None:
