@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Lock, Thread
 from typing import Any, Self
@@ -51,7 +52,9 @@ class ScriptedReceiver:
     unacknowledged: set[str] = field(default_factory=set)  # accepted without a response
     spans: list[Any] = field(default_factory=list)  # of all requests
     requests: int = 0
+    headers: dict[str, str] = field(default_factory=dict)  # of the last request, and its path
     tls: ssl.SSLContext | None = None
+    credentials: grpc.ServerCredentials | None = None  # of TLS over gRPC
     # Each for a new connection: "close" or "reset", and if that is before TLS, after it, or in the
     # middle of the first request.
     connections: deque[tuple[str, str]] = field(default_factory=deque)
@@ -102,7 +105,13 @@ class GRPCReceiver(ScriptedReceiver):
         service = "opentelemetry.proto.collector.trace.v1.TraceService"
         handler = grpc.method_handlers_generic_handler(service, export)
         self._grpc_server: Any = grpc.server(ThreadPoolExecutor(4), [handler])
-        self.endpoint = f"http://127.0.0.1:{self._grpc_server.add_insecure_port('127.0.0.1:0')}"
+        add_port, scheme = self._grpc_server.add_insecure_port, "http"
+        if credentials := self.credentials:
+            add_port, scheme = (
+                partial(self._grpc_server.add_secure_port, server_credentials=credentials),
+                "https",
+            )
+        self.endpoint = f"{scheme}://127.0.0.1:{add_port('127.0.0.1:0')}"
         self._grpc_server.start()
         return self
 
@@ -111,6 +120,7 @@ class GRPCReceiver(ScriptedReceiver):
         self._grpc_server.stop(None)
 
     def _export(self, body: bytes, context: Any) -> bytes:
+        self.headers = dict(context.invocation_metadata())
         action = self.act(ExportTraceServiceRequest.FromString(body))
         if action.ending == "silence":
             self.stopped.wait(1.0)
@@ -219,6 +229,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["content-length"]))
+        self.receiver.headers = {**dict(self.headers), "path": self.path}
         if self.headers["content-encoding"] == "gzip":
             body = gzip.decompress(body)
         action = self.receiver.act(ExportTraceServiceRequest.FromString(body))

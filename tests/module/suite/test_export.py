@@ -5,6 +5,7 @@ import logging
 import os
 import re
 import ssl
+import sys
 import tempfile
 import time
 from collections import Counter, deque
@@ -18,6 +19,7 @@ import pytest
 
 pytest.importorskip("opentelemetry.proto", reason="requires opentelemetry-proto")
 
+import grpc
 import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,6 +42,19 @@ _authority.issue_cert("127.0.0.1").configure_cert(TLS)
 
 DROPPED = re.compile(r"^Trace export (?:recovered|stopped); (\d+) spans were dropped\.$")
 PATIENCE = 120.0
+# A receiver that accepts only clients with a certificate of the same authority, over both protocols.
+CLIENT = Path(_folder.name) / "client.pem"
+_authority.issue_cert("client").private_key_and_cert_chain_pem.write_to_path(str(CLIENT))
+_server = _authority.issue_cert("127.0.0.1")
+MUTUAL_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+MUTUAL_TLS.verify_mode = ssl.CERT_REQUIRED
+_authority.configure_trust(MUTUAL_TLS)
+_server.configure_cert(MUTUAL_TLS)
+CREDENTIALS = grpc.ssl_server_credentials(
+    [(_server.private_key_pem.bytes(), _server.cert_chain_pems[0].bytes())],
+    _authority.cert_pem.bytes(),
+    require_client_auth=True,
+)
 # Spans are sent by a flush only.
 WAITING = {"OTEL_BSP_SCHEDULE_DELAY": "60000", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "1000000"}
 
@@ -372,9 +387,119 @@ def test_receiver_that_rejects_everything_is_not_sent_each_span() -> None:
     assert receiver.requests < 60
 
 
-def test_partial_success_is_logged_with_its_reason_and_count() -> None:
-    script = deque([Action(rejected=2)])
-    receiver = ScriptedReceiver(script)
+def test_rejected_span_costs_no_other_of_a_large_request() -> None:
+    def refuse(names: list[str]) -> Action | None:
+        return Action(400) if "bad" in names else None
+
+    good = [f"good {number}" for number in range(499)]
+    with ScriptedReceiver(refuses=refuse) as receiver, exporting(receiver, **WAITING) as queue:
+        create(queue, *good, "bad")
+        flush(queue)
+        queue.shutdown()
+
+    assert receiver.names == Counter(good)
+
+
+def test_failed_request_is_not_repeated_before_its_pause_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_export_queue, "_MAX_BACKOFF_SECONDS", 600.0)
+    script = deque([Action(503, headers=(("retry-after", "600"),))])
+    with ScriptedReceiver(script) as receiver, exporting(receiver) as queue:
+        create(queue, "one")
+        assert not queue.force_flush(int(PATIENCE * 1_000))
+        create(queue, *["more"] * 4)
+        time.sleep(0.2)  # on a slow machine, fewer requests arrive in this time, not more
+        assert receiver.requests == 1
+        flush(queue)
+        queue.shutdown()
+
+    assert receiver.names == Counter({"one": 1, "more": 4})
+
+
+def test_export_recovers_after_a_thousand_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_export_queue, "_MAX_BACKOFF_SECONDS", 0.0)
+    failures = iter(range(1_100))
+
+    class Unreachable:
+        def send(self, request: bytes, timeout: float) -> None:
+            if next(failures, None) is not None:
+                raise OSError("no route to host")
+
+    with Log() as log:
+        queue = ExportQueue(Unreachable, b"", read_settings("http://127.0.0.1"))
+        create(queue, "one")
+        flush(queue)
+        queue.shutdown()
+
+    assert log.lines[1:] == ["Trace export recovered; 0 spans were dropped."]
+
+
+def test_full_queue_drops_older_spans_and_logs_their_number() -> None:
+    names = [f"span {number}" for number in range(300)]
+    with Log() as log, ScriptedReceiver() as receiver, exporting(receiver, **WAITING) as queue:
+        create(queue, *names, text="x" * 60_000)
+        flush(queue)
+        queue.shutdown()
+
+    assert set(names[200:]) <= receiver.names.keys()
+    assert log.dropped() == 300 - len(receiver.names) > 0
+    assert log.lines[0] == f"Trace export is failing: {_export_queue._FULL}"
+
+
+def test_span_after_the_shutdown_is_rejected() -> None:
+    with ScriptedReceiver() as receiver, exporting(receiver) as queue:
+        queue.shutdown()
+        create(queue, "late")
+        assert queue._bytes == 0
+
+    assert receiver.requests == 0
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_key_is_sent_over_tls_to_a_receiver_that_requires_a_certificate(protocol: str) -> None:
+    files = {"CERTIFICATE": str(AUTHORITY), "CLIENT_CERTIFICATE": str(CLIENT)}
+    options = {f"OTEL_EXPORTER_OTLP_{name}": file for name, file in files.items()}
+    receiver = ScriptedReceiver(tls=MUTUAL_TLS)
+    if protocol == "grpc":
+        receiver = GRPCReceiver(credentials=CREDENTIALS)
+    with receiver, exporting(receiver, HONEYCOMB_API_KEY="k" * 22, **options) as queue:
+        create(queue, "one")
+        flush(queue)
+        queue.shutdown()
+
+    assert receiver.names == Counter(["one"])
+    assert receiver.headers["x-honeycomb-team"] == "k" * 22
+
+
+def test_query_of_the_endpoint_is_sent_and_not_logged() -> None:
+    with Log() as log, ScriptedReceiver(deque([Action(404)])) as receiver:
+        endpoint = f"{receiver.endpoint}/v1/traces"
+        own = {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{endpoint}?token=secret"}
+        with exporting(receiver, **own) as queue:
+            create(queue, "one")
+            queue.force_flush(int(PATIENCE * 1_000))
+            queue.shutdown()
+
+    assert receiver.headers["path"] == "/v1/traces?token=secret"
+    assert log.lines[0].startswith(f"Trace export is failing: {endpoint} returned 404 (Not Found).")
+
+
+def test_grpc_without_its_package_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Log() as log, GRPCReceiver() as receiver, exporting(receiver) as queue:
+        monkeypatch.setitem(sys.modules, "grpc", None)
+        create(queue, "one")
+        assert not queue.force_flush(int(PATIENCE * 1_000))
+
+    [line] = log.lines
+    assert line.startswith("Trace export is failing: OTLP over gRPC requires grpcio. Install it")
+
+
+@pytest.mark.parametrize("protocol", [ScriptedReceiver, GRPCReceiver])
+def test_partial_success_is_logged_with_its_reason_and_count(
+    protocol: type[ScriptedReceiver],
+) -> None:
+    receiver = protocol(deque([Action(rejected=2)]))
     with Log() as log, receiver, exporting(receiver, **WAITING) as queue:
         create(queue, "one", "two", "three", "four")
         assert not queue.force_flush(10_000)
@@ -467,10 +592,11 @@ def test_shutdown_logs_the_number_of_unsent_spans(monkeypatch: pytest.MonkeyPatc
     assert log.lines[1:] == ["Trace export stopped; 3 spans were dropped."]
 
 
-def test_slow_receiver_is_sent_each_span_about_once() -> None:
+@pytest.mark.parametrize("protocol", [ScriptedReceiver, GRPCReceiver])
+def test_slow_receiver_is_sent_each_span_about_once(protocol: type[ScriptedReceiver]) -> None:
     # It responds after three times the timeout.
     slow = [Action(ending="silence", accepts=True) for _ in range(2)]
-    with Log() as log, ScriptedReceiver(deque(slow)) as receiver, exporting(receiver) as queue:
+    with Log() as log, protocol(deque(slow)) as receiver, exporting(receiver) as queue:
         create(queue, "one")
         flush(queue)
         assert queue._timeout == pytest.approx(1.2)

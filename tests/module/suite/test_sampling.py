@@ -379,9 +379,11 @@ def test_decision_and_weight_of_a_trusted_remote_parent_are_followed(
     # A failed trace represents as many, because the remote service drops unsampled ones that fail.
     service = Service(rate, trust_incoming=True)
     request = service.tracer.start_span("request", remote)
-    fail(request)
-    request.end()
-    assert [span.weight for span in service.spans] == weights[:1]
+    child = service.child(request)
+    for span in (child, request):
+        fail(span)
+        span.end()
+    assert [span.weight for span in service.spans] == weights
 
 
 @pytest.mark.parametrize("failed", [False, True])
