@@ -10,7 +10,8 @@ from typing import Any, Final
 from ..interpreter import find_interpreter
 from .app_calls import AppCall
 from .image.commands import uv_commands
-from .image.environment import NotInstalled, image_environment
+from .image.environment import image_environment
+from .image.errors import ImageNotBuilt, NotInstalled
 from .layout import Layout, laid_out
 from .llm_calls import sdk_states
 from .probe import MARK
@@ -58,16 +59,17 @@ def check(project: Project, app: AppCall, seconds: int = 0) -> list[Check]:
     files = dependency_files_of(project, app, routes)
     used = used_sdks(service_of(project, routes), files)
     # A compose service often has the files and packages of its Dockerfile.
-    distinct = {
-        (str(sorted(route.container.files.items())), str(uv_commands(route.container))): route
-        for route in routes
-    }
+    distinct: dict[tuple[str, str], Route] = {}
+    for each in routes:
+        container = each.container
+        key = (str(sorted(container.files.items())), str(container.installed))
+        distinct.setdefault(key, each)
     found: list[Check] = []
     chosen: list[Route | None] = [*list(distinct.values())[:_MAX_ROUTES]]
     for route in chosen or [None]:
-        each = _check_route(project, app, route, python, used, seconds)
-        if each not in found:
-            found.append(each)
+        result = _check_route(project, app, route, python, used, seconds)
+        if result not in found:
+            found.append(result)
     return found
 
 
@@ -84,6 +86,10 @@ def _check_route(
         container = route.container
         try:
             image = image_environment(container, project.root, local, seconds)
+        except ImageNotBuilt as error:
+            return Check(
+                app.label, f"with the files and packages of {route.place}", failure=f"{error}"
+            )
         except NotInstalled as error:
             note = f"the packages of {route.place} were not used: {error}"
         else:
@@ -98,7 +104,7 @@ def _check_route(
                         f" `uv python install {wanted}`"
                     )
                 return replace(
-                    _explained(project, route, result, sources, local),
+                    _explained(project, route, result, image.python, local),
                     used=f"with the files and packages of {route.place}",
                     packages=f"the {image.packages} that {sources} installs, with {python}",
                 )
@@ -119,29 +125,39 @@ def _sources(route: Route) -> str:
 
 
 def _explained(
-    project: Project, route: Route, result: Check, sources: str, local: Path | None
+    project: Project, route: Route, result: Check, python: Path, local: Path | None
 ) -> Check:
-    """Return the result with the remedy, if the image lacks a package."""
+    """Return the result with the remedy, if `python`, which has the packages of the image, lacks one."""
     name = result.missing.partition(".")[0]
-    files = {path.name for path in route.container.files} | {
-        part for path in route.container.files for part in path.parts
-    }
-    if not name or files & {name, f"{name}.py"}:
+    container, is_local = route.container, local is not None and _has_module(local, name)
+    roots = container.import_path(route.start)
+    if not name or any({root / name, root / f"{name}.py"} & container.paths for root in roots):
         return result
-    libraries = local.parent.parent.glob("[Ll]ib/**/site-packages") if local else ()
-    is_local = any((path / name).exists() or (path / f"{name}.py").exists() for path in libraries)
+    own = [path for path in project.modules if name in (*path.parts[:-1], path.stem)]
+    if own and not is_local:
+        reason = f"{own[0]} is not in the image, or not on its import path"
+        return replace(result, failure=f"{result.failure}; {reason}")
+    sources = _sources(route)
+    if _has_module(python, name):
+        remedy = (
+            f"{sources} installs a version of {name} without it. Pin the one that the code needs"
+        )
+        return replace(result, failure=f"{result.failure}. {remedy}")
     found = dependency_files(project, route)
     paths = dict.fromkeys(str(each.path) for _, each in found)
-    locked = any(each.command.is_locked for each, _ in found)
     remedy = f"Add its package to {', '.join(paths)}" if paths else "Add its package"
-    return replace(
-        result,
-        failure=(
-            f"No module named '{result.missing}' in the packages that {sources} installs"
-            f"{f', although {local.parent.parent.name} has it' if local and is_local else ''}."
-            f" {remedy}{', and update the lock file' if locked else ''}"
-        ),
-    )
+    if any(each.command.is_locked for each, _ in found):
+        remedy += " if it is not there, and update the lock file"
+    failure = f"No module named '{result.missing}' in the packages that {sources} installs"
+    if local is not None and is_local:
+        failure += f", although {local.parent.parent.name} has it"
+    return replace(result, failure=f"{failure}. {remedy}")
+
+
+def _has_module(python: Path, name: str) -> bool:
+    """Return True if a package in the environment of `python` contains the top-level module `name`."""
+    libraries = python.parent.parent.glob("[Ll]ib/**/site-packages")
+    return any((path / name).exists() or (path / f"{name}.py").exists() for path in libraries)
 
 
 def _checked(
@@ -171,7 +187,8 @@ def _checked(
             return Check(app.label, failure=last[:300])
         spans = [span for span in receiver.spans if span.kind == "server"]
     if "failure" in result:
-        return Check(app.label, failure=result["failure"], missing=result["missing"])
+        failure = result["failure"].replace(str(layout.top), "") if route else result["failure"]
+        return Check(app.label, failure=failure, missing=result["missing"])
     if not spans:
         reason = result["reason"] or f"no SERVER span arrived for the request to {result['path']}"
         return Check(app.label, failure=reason)

@@ -29,6 +29,8 @@ class Layout(NamedTuple):
     observability: str
     """The name of the observability module."""
     variables: dict[str, str]
+    top: Path
+    """The root of the file system."""
     """The environment variables of the image."""
 
 
@@ -38,7 +40,7 @@ def laid_out(project: Project, app: AppCall, route: Route | None) -> Iterator[La
     if route is None:
         root, name = _root_and_name(project, app)
         folder = root if (root / ".env").exists() else project.root
-        yield Layout(folder, [str(root)], name, _absolute_module(project, app, name), {})
+        yield Layout(folder, [str(root)], name, _absolute_module(project, app, name), {}, root)
         return
     container = route.container
     with tempfile.TemporaryDirectory() as temporary:
@@ -51,14 +53,25 @@ def laid_out(project: Project, app: AppCall, route: Route | None) -> Iterator[La
                 shutil.copy(original, target)
         folder = top / route.start.folder.relative_to("/")
         folder.mkdir(parents=True, exist_ok=True)
-        for settings in (project.root / app.path.parent / ".env", project.root / ".env"):
-            if settings.exists() and not (folder / ".env").exists():
-                shutil.copy(settings, folder)
+        _copy_settings(project, app, container, top, folder)
         roots = container.import_path(route.start)
         paths = [str(top / root.relative_to("/")) for root in roots]
         name = _name_on(route, app, roots)
         module = _absolute_module(project, app, name)
-        yield Layout(folder, paths, name, module, _variables(container, top))
+        yield Layout(folder, paths, name, module, _variables(container, top), top)
+
+
+def _copy_settings(
+    project: Project, app: AppCall, container: Container, top: Path, folder: Path
+) -> None:
+    """Copy the .env files, which git ignores: each beside the files of its folder, and one into the
+    working directory."""
+    places = {(path.parent, source.parent) for path, source in container.files.items()}
+    copies = [(top / to.relative_to("/"), project.root / source) for to, source in sorted(places)]
+    copies += [(folder, project.root / app.path.parent), (folder, project.root)]
+    for to, source in copies:
+        if (source / ".env").is_file() and not (to / ".env").exists():
+            shutil.copy(source / ".env", to)
 
 
 def _variables(container: Container, top: Path) -> dict[str, str]:
@@ -67,7 +80,7 @@ def _variables(container: Container, top: Path) -> dict[str, str]:
     for name, text in container.variables.items():
         if "$" in text or name in ("PATH", "PYTHONPATH", "HOME"):
             continue
-        is_path = PurePosixPath(text) in {*container.files, *container.folders} - {ROOT}
+        is_path = PurePosixPath(text) in container.paths - {ROOT}
         found[name] = str(top / text.lstrip("/")) if is_path else text
     return found
 

@@ -230,6 +230,29 @@ def test_check_with_the_files_of_the_image_finds_a_file_that_is_missing(
     ) in capsys.readouterr().out
 
 
+def test_check_with_the_files_of_the_image_finds_the_settings_that_git_ignores(
+    make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = (
+        "from pathlib import Path\n\nPath(__file__).parents[2].joinpath('.env').read_text()\n"
+        + PLAIN
+    )
+    files = {"src/acme/__init__.py": "", "src/acme/main.py": code, "requirements.txt": "fastapi\n",
+             "Dockerfile": "FROM python:3.12\nCOPY src /app/src\nWORKDIR /app/src\nCMD uvicorn acme.main:app\n"}  # fmt: skip
+    folder = make(Repository("image", {**files}, package_dir="src/acme"))
+    (folder / ".venv").symlink_to(newest.folder)
+
+    wire(folder, "--yes")
+    output = capsys.readouterr().out
+    assert "(FileNotFoundError: [Errno 2] No such file or directory: '/app/.env')" in output
+
+    (folder / "src/.env").write_text("")
+    code = code.replace("parents[2]", "parents[1]")
+    (folder / "src/acme/main.py").write_text(code)
+    assert wire(folder, "--yes", "--allow-dirty") == 0
+    assert "sent the span GET /openapi.json" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("release", ["0.2.0", "0.3.0"])
 def test_check_supports_the_module_of_every_release(
     release: str, tmp_path: Path, newest: Environment, capsys: pytest.CaptureFixture[str]

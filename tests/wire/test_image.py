@@ -1,12 +1,14 @@
 """`wire --check` with the packages that an image would contain, installed by the real uv."""
 
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
 from hooks.wire.image.commands import uv_commands
+from hooks.wire.image.errors import ImageNotBuilt
 from hooks.wire.image.lock_files import locked_versions, poetry_requirements, specifier
 from hooks.wire.project import Project
 from hooks.wire.routes.find import find_routes
@@ -78,6 +80,8 @@ def commands_of(folder: Path, files: dict[str, str | bytes]) -> list[list[str]]:
         ("RUN pip install -r local.txt",
          ["pip", "install", "-r", "app/local.txt", "-r", "app/pyproject.toml", "--extra", "api"]),
         ("RUN pdm install --prod", ["pip", "install", "-r", "app/pyproject.toml"]),
+        ("RUN pipenv install --system --deploy", ["pip", "install", "-r", "app/.image-requirements.txt"]),
+        ("RUN python setup.py install", ["pip", "install", "-r", "app/pyproject.toml"]),
     ],
 )  # fmt: skip
 def test_command_of_an_image_as_a_command_of_uv(
@@ -89,6 +93,7 @@ def test_command_of_an_image_as_a_command_of_uv(
         "local.txt": "-e .[api]  # the service\nuvicorn\n",
         "pyproject.toml": '[project]\nname = "acme"\nversion = "1"\n',
         "poetry.lock": POETRY_LOCK,
+        "Pipfile": '[packages]\nfastapi = "*"\n',
     }
 
     assert commands_of(tmp_path, files) == [words]
@@ -107,6 +112,19 @@ def test_packages_of_a_base_image_and_of_a_builder_stage(tmp_path: Path) -> None
     ]
 
 
+def test_outdated_lock_file_of_poetry_is_reported(tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "Dockerfile": "FROM python:3.12\nCOPY . .\nRUN poetry install --only main\nCMD uvicorn acme.main:app\n",
+        "pyproject.toml": POETRY,
+        "poetry.lock": POETRY_LOCK,
+    }
+
+    with pytest.raises(
+        ImageNotBuilt, match="poetry.lock lacks private. Update it with `poetry lock`"
+    ):
+        commands_of(tmp_path, files)
+
+
 def test_poetry_dependencies_as_requirements() -> None:
     pyproject = tomllib.loads(POETRY)
     git = "private @ git+https://example.com/private.git@v1"
@@ -121,8 +139,12 @@ def test_poetry_dependencies_as_requirements() -> None:
         git,
         "gunicorn==22.0.0",
     ]
-    assert locked_versions("poetry.lock", POETRY_LOCK) == ["fastapi==0.110.3"]
-    assert locked_versions("Pipfile.lock", '{"default": {"a": {"version": "==1"}}}') == ["a==1"]
+    assert locked_versions("poetry.lock", POETRY_LOCK) == {
+        "fastapi": "fastapi==0.110.3",
+        "twice": "",
+    }
+    pipfile_lock = '{"default": {"a": {"version": "==1"}}}'
+    assert locked_versions("Pipfile.lock", pipfile_lock) == {"a": "a==1"}
 
 
 @pytest.mark.parametrize(
@@ -175,6 +197,45 @@ def test_check_finds_a_package_that_the_image_lacks_and_the_virtual_environment_
     output = capsys.readouterr().out
     assert "with the files and packages of Dockerfile:6 sent the span GET /openapi.json" in output
     assert " that Dockerfile:4 installs, with Python 3." in output
+
+
+@in_depth
+@pytest.mark.parametrize(
+    ("code", "requirements", "failure"),
+    [
+        (
+            "from fastapi.absent import app\n",
+            "fastapi\n",
+            "with the files and packages of Dockerfile:6: acme.main cannot be imported (ModuleNotFoundError:"
+            " No module named 'fastapi.absent'). Dockerfile:4 installs a version of fastapi without it. Pin"
+            " the one that the code needs.\n",
+        ),
+        (
+            PLAIN,
+            "fastapi==0.115.0\npydantic<1\n",
+            "Dockerfile:6: Dockerfile:4 cannot be installed. Because fastapi==0.115.0 depends on one of:",
+        ),
+    ],
+    ids=["another version", "conflict"],
+)
+def test_check_fails_if_the_image_would(
+    code: str,
+    requirements: str,
+    failure: str,
+    make: Make,
+    newest: Environment,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    dockerfile = DOCKERFILE.replace("python:3.12-slim", f"python:3.{sys.version_info[1]}")
+    files = {"Dockerfile": dockerfile, "requirements.txt": requirements}
+    folder = make(Repository("image", server(PLAIN, files)))
+    (folder / ".venv").symlink_to(newest.folder)
+    assert wire(folder, "--yes") == 0
+    (folder / "acme/main.py").write_text(code + (folder / "acme/main.py").read_text())
+    capsys.readouterr()
+
+    assert wire(folder, "--check", "--wait", "120") == 1
+    assert failure in capsys.readouterr().out
 
 
 @in_depth

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
+from packaging.utils import canonicalize_name
+
 from ..routes.container import ROOT, Container, Installed, Place, normal
+from .errors import ImageNotBuilt
 from .lock_files import locked_versions, pipfile_requirements, poetry_requirements
 
 Read = Callable[[Path], str]
@@ -70,7 +73,10 @@ class UvCommand:
 
 
 def uv_commands(container: Container) -> list[UvCommand]:
-    """Return the commands that install the packages of `container`, without the repository's code."""
+    """Return the commands that install the packages of `container`, without the repository's code.
+
+    Raises ImageNotBuilt if a lock file is outdated.
+    """
     found: list[UvCommand] = []
     for name, packages in _BASE_PACKAGES.items():
         if f"{name}:" in f"{container.base}:":
@@ -189,17 +195,16 @@ def _locked(each: Installed, files: dict[PurePosixPath, Path | str], read: Read)
     """Yield words that install what Poetry, PDM or Pipenv does."""
     install = each.command
     folder = normal(install.folder / (install.projects or (".",))[0])
+    requirements: list[str] = []
+    data = _toml(
+        folder / ("Pipfile" if install.tool == "pipenv" else "pyproject.toml"), files, read
+    )
+    if not data:
+        return
     if install.tool == "pipenv":
-        if folder / "Pipfile" not in files:
-            return
-        pipfile = _text(files[folder / "Pipfile"], read)
-        yield from _written(
-            folder, "requirements", pipfile_requirements(pipfile, install.words), files
-        )
+        requirements = pipfile_requirements(data, install.words)
+        yield from _written(folder, "requirements", requirements, files)
     elif install.tool == "poetry":
-        data = _toml(folder / "pyproject.toml", files, read)
-        if not data:
-            return
         requirements = poetry_requirements(data, install.words, install.extras)
         yield from _written(folder, "requirements", requirements, files)
         for entry in data.get("tool", {}).get("poetry", {}).get("dependencies", {}).values():
@@ -209,8 +214,13 @@ def _locked(each: Installed, files: dict[PurePosixPath, Path | str], read: Read)
         yield from _project(folder, install.extras, files, read)
     lock = folder / {"pipenv": "Pipfile.lock"}.get(install.tool, f"{install.tool}.lock")
     if lock in files:
-        versions = locked_versions(lock.name, _text(files[lock], read))
-        [_, path] = _written(folder, "constraints", versions, files)
+        locked = locked_versions(lock.name, _text(files[lock], read))
+        names = {canonicalize_name(re.split(r"[^\w.-]", each)[0]) for each in requirements}
+        if missing := sorted(names - locked.keys()):
+            raise ImageNotBuilt(
+                f"{lock.name} lacks {', '.join(missing)}. Update it with `{install.tool} lock`"
+            )
+        [_, path] = _written(folder, "constraints", list(filter(None, locked.values())), files)
         yield from ("-c", path)
 
 

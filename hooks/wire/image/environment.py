@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from ...interpreter import PROGRAMS
 from ...terminal import progress
 from ..routes.container import Container
 from .commands import UvCommand, uv_commands
+from .errors import ImageNotBuilt, NotInstallable, NotInstalled
 
 _DAY: Final = 24 * 3600
 _MAX_AGE: Final = 7 * _DAY
@@ -27,12 +29,12 @@ _MAX_REASON: Final = 300
 _UNREACHABLE: Final = re.compile(
     r"(?i)network was disabled|dns error|error sending request|connection|timed out|tcp connect"
 )
+# A package of a private index.
+_UNKNOWN: Final = re.compile(
+    r"not found in the (?:package registry|provided package)|no versions of"
+)
 _UNSET: Final = ("VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "UV_SYSTEM_PYTHON", "UV_NO_SYNC",
                  "UV_PROJECT", "UV_FROZEN", "UV_LOCKED", "UV_PYTHON", "UV_TARGET")  # fmt: skip
-
-
-class NotInstalled(Exception):
-    """The packages of an image could not be installed. The text is the reason, without a full stop."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ class _Installer:
             output.seek(0)
             errors.seek(0)
             if process.returncode:
-                raise NotInstalled(_reason(label, errors.read()))
+                raise _failure(label, errors.read())
             return output.read()
 
     def install(self, command: UvCommand, environment: Path) -> None:
@@ -125,6 +127,7 @@ def image_environment(
         raise NotInstalled("this needs uv; install it (https://docs.astral.sh/uv)")
     installer = _Installer(uv, root, time.monotonic() + seconds, seconds)
     python, version = _interpreter(installer, container, local)
+    wanted = ".".join(map(str, container.python or ())) or version
     parts = [
         version,
         container.client,
@@ -136,8 +139,15 @@ def image_environment(
     if not made.exists() or time.time() - made.stat().st_mtime > _DAY:
         try:
             _make(installer, python, commands, container.client, folder)
-        except NotInstalled:
-            if not made.exists():
+        except NotInstalled as error:
+            if made.exists():
+                pass
+            elif isinstance(error, NotInstallable) and wanted != version:
+                raise NotInstalled(
+                    f"with Python {version}, {error}. To use Python {wanted} as the image, run"
+                    f" `uv python install {wanted}`"
+                ) from None
+            else:
                 raise
     packages = len(list(folder.glob("[Ll]ib/**/site-packages/*.dist-info")))
     return ImageEnvironment(_python(folder), version, packages)
@@ -217,12 +227,20 @@ def _lay_out(top: Path, path: PurePosixPath, file: Path | str, root: Path) -> No
         shutil.copy(root / file, target)
 
 
-def _reason(label: str, errors: str) -> str:
-    """Return a sentence without a full stop about the output of uv."""
+def _failure(label: str, errors: str) -> NotInstalled:
+    """Return the exception for the output of uv."""
     text = re.sub(r"//[^/@\s]+@", "//", " ".join(re.sub(r"[│├─╰▶×]", " ", errors).split()))
     if match := re.search(r"Failed to (?:build|download and build) `?([\w.@-]+)", text):
-        return f"{match[1].partition('@')[0]} has no wheel and could not be built on this machine"
+        name = match[1].partition("@")[0]
+        return NotInstallable(f"{name} has no wheel and could not be built on this machine")
     if _UNREACHABLE.search(text):
-        return "the package index cannot be reached"
-    text = text.removeprefix("error: ").partition(" hint: ")[0].rstrip(".")
-    return f"uv fails for {label}: {text[-_MAX_REASON:] if len(text) > _MAX_REASON else text}"
+        return NotInstalled("the package index cannot be reached")
+    if "No solution found" in text and not _UNKNOWN.search(text):
+        reason = text[text.find("Because") :].partition(". ")[0]
+        return ImageNotBuilt(f"{label} cannot be installed. {_shortened(reason)}")
+    reason = text.rpartition("error: ")[2].partition(" hint: ")[0].rstrip(".")
+    return NotInstallable(f"uv fails for {label}: {_shortened(reason)}")
+
+
+def _shortened(text: str) -> str:
+    return textwrap.shorten(text, _MAX_REASON, placeholder=" ...").rstrip(".")

@@ -32,14 +32,13 @@ def poetry_requirements(
     return found
 
 
-def pipfile_requirements(text: str, words: Sequence[str]) -> list[str]:
-    pipfile = tomllib.loads(text)
+def pipfile_requirements(pipfile: Mapping[str, Any], words: Sequence[str]) -> list[str]:
     tables = ["packages", *(["dev-packages"] if {"--dev", "-d"} & set(words) else [])]
     return [each for table in tables for each in _table(pipfile.get(table, {}), set())]
 
 
-def locked_versions(name: str, text: str) -> list[str]:
-    """Return a constraint for each package in a lock file that has one version there."""
+def locked_versions(name: str, text: str) -> dict[str, str]:
+    """Return a constraint for each package in a lock file; empty if it has several versions there."""
     versions: dict[str, set[str]] = {}
     if name == "Pipfile.lock":
         for section in ("default", "develop"):
@@ -50,7 +49,10 @@ def locked_versions(name: str, text: str) -> list[str]:
             is_released = entry.get("source", {}).get("type", "legacy") == "legacy"
             version = f"=={entry.get('version')}" if is_released else ""
             versions.setdefault(entry["name"], set()).add(version)
-    return [f"{package}{min(each)}" for package, each in versions.items() if len(each) == 1]
+    return {
+        canonicalize_name(package): f"{package}{min(each)}" if len(each) == 1 else ""
+        for package, each in versions.items()
+    }
 
 
 def _table(table: Mapping[str, Any], optional: set[str]) -> Iterator[str]:

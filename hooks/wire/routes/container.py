@@ -83,6 +83,11 @@ class Container:
     unknown: str = ""
     """The reason why the files are not known; empty if they are."""
 
+    @property
+    def paths(self) -> set[PurePosixPath]:
+        """The files and folders."""
+        return {*self.files, *self.folders}
+
     def copy(self) -> Self:
         """Return a container that starts as this one is."""
         return replace(

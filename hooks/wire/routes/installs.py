@@ -59,6 +59,12 @@ def find_installs(command: Command) -> Iterator[Install]:
         ):
             yield _pip(rest[1:], folder)
             return
+        if re.fullmatch(r"python3?(?:\.\d+)?", name) and rest[:2] in (
+            ["setup.py", "install"],
+            ["setup.py", "develop"],
+        ):
+            yield Install(folder, projects=(".",), is_editable=rest[1] == "develop")
+            return
         if name == "pip-sync":
             files = tuple(word for word in rest if not word.startswith("-"))
             yield Install(folder, files=files or ("requirements.txt",))
