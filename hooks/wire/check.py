@@ -103,6 +103,9 @@ def _check_route(
                         f". The image has Python {wanted}, which this machine lacks; to use it, run"
                         f" `uv python install {wanted}`"
                     )
+                if wanted and wanted != image.version and "SyntaxError" in result.failure:
+                    text = f"{result.failure}; the code may require Python {wanted}"
+                    result = replace(result, failure=text)
                 return replace(
                     _explained(project, route, result, image.python, local),
                     used=f"with the files and packages of {route.place}",

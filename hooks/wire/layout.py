@@ -1,7 +1,9 @@
 """Lay out the files of a container in a folder, as the application is imported there."""
 
+import re
 import shutil
 import tempfile
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -56,9 +58,24 @@ def laid_out(project: Project, app: AppCall, route: Route | None) -> Iterator[La
         _copy_settings(project, app, container, top, folder)
         roots = container.import_path(route.start)
         paths = [str(top / root.relative_to("/")) for root in roots]
+        paths.append(str(_metadata(project, container, top)))
         name = _name_on(route, app, roots)
         module = _absolute_module(project, app, name)
         yield Layout(folder, paths, name, module, _variables(container, top), top)
+
+
+def _metadata(project: Project, container: Container, top: Path) -> Path:
+    """Write the metadata of the repository's projects that are installed, and return their folder."""
+    folder = top / ".metadata"
+    for path in container.projects:
+        data = tomllib.loads(project.text(path))
+        table = {**data.get("tool", {}).get("poetry", {}), **data.get("project", {})}
+        name, version = str(table.get("name", "")), str(table.get("version", "0"))
+        file = folder / f"{re.sub(r'[-_.]+', '_', name)}-{version}.dist-info/METADATA"
+        if name and not file.exists():
+            file.parent.mkdir(parents=True)
+            file.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    return folder
 
 
 def _copy_settings(

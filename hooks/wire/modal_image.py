@@ -1,7 +1,7 @@
 """Add the module's packages and source to the image of a Modal function."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import libcst as cst
 
@@ -9,7 +9,9 @@ from .dependency_file import DependencyFile, inline_dependencies
 from .line_length import is_too_long, one_per_line
 from .project import Project
 from .requirements import package_name
+from .routes.installs import find_installs
 from .routes.modal_image import ImageCall
+from .routes.shell import commands
 from .source import EditRefused, Insertion, Source
 
 Requirements = Callable[[DependencyFile], list[str]]
@@ -33,7 +35,8 @@ def add_packages(
     texts = [text for each in installing for text in each.strings("packages")]
     declared = inline_dependencies(Path(), texts)
     installs_declared = any(
-        each.method in _INSTALLS_DECLARED or each.named("requirements") for each in calls
+        each.method in _INSTALLS_DECLARED or each.named("requirements") or _reads_declared(each)
+        for each in calls
     )
     if installs_declared and not declared.has_fastapi:
         return None
@@ -56,6 +59,17 @@ def add_packages(
             f".pip_install({', '.join(items)})",
         )
     return chosen.source.path, _insert_packages(project, chosen, items)
+
+
+def _reads_declared(each: ImageCall) -> bool:
+    """Return True if the call runs a command that installs what files of the repository declare."""
+    if each.method not in ("run_commands", "dockerfile_commands"):
+        return False
+    texts = [text.removeprefix("RUN ") for text in each.strings()]
+    found = [command for text in texts for command in commands(text, PurePosixPath("/"), {})]
+    return any(
+        install.files or install.projects for each in found for install in find_installs(each)
+    )
 
 
 def _runs_installer(calls: Sequence[ImageCall]) -> bool:

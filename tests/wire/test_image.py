@@ -206,9 +206,11 @@ def test_check_finds_a_package_that_the_image_lacks_and_the_virtual_environment_
         (
             "from fastapi.absent import app\n",
             "fastapi\n",
-            "with the files and packages of Dockerfile:6: acme.main cannot be imported (ModuleNotFoundError:"
-            " No module named 'fastapi.absent'). Dockerfile:4 installs a version of fastapi without it. Pin"
-            " the one that the code needs.\n",
+            (
+                "with the files and packages of Dockerfile:6: acme.main cannot be imported (ModuleNotFoundError:"
+                " No module named 'fastapi.absent'). Dockerfile:4 installs a version of fastapi without it. Pin"
+                " the one that the code needs.\n"
+            ),
         ),
         (
             PLAIN,

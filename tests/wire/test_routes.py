@@ -8,6 +8,7 @@ from hooks.wire.app_calls import all_app_calls
 from hooks.wire.project import Project
 from hooks.wire.routes.find import find_routes, unread_starts
 from hooks.wire.routes.installs import Install, find_installs
+from hooks.wire.routes.local_projects import import_root, local_projects
 from hooks.wire.routes.shell import commands, expand, find_start
 
 from .conftest import write
@@ -149,6 +150,32 @@ def test_application_is_found_on_its_way_to_production(
     files: dict[str, str], routes: list[tuple[str, str]], tmp_path: Path
 ) -> None:
     assert routes_of(tmp_path, {**FILES, **files}) == routes
+
+
+def test_projects_that_an_installation_makes_importable(tmp_path: Path) -> None:
+    texts = {
+        "pyproject.toml": '[tool.uv.workspace]\nmembers = ["packages/*"]\n[tool.uv.sources]\nx = {path = "../x"}\n',
+        "packages/a/pyproject.toml": '[tool.setuptools.packages.find]\nwhere = ["lib"]\n',
+        "packages/a/lib/a.py": "",
+        "packages/b/pyproject.toml": '[tool.poetry]\npackages = [{include = "b", from = "source"}]\n',
+        "packages/b/source/b/__init__.py": "",
+        "c/src/c.py": "",
+        "requirements.txt": "-e ./c[web]\n./wheels/d.whl\nfastapi\n",
+    }
+    write(Repository("", {**texts}), tmp_path)
+    files = {APP / name: Path(name) for name in texts}
+
+    def roots(command: str) -> list[str]:
+        [install] = [found for each in commands(command, APP, {}) for found in find_installs(each)]
+        read = Project(tmp_path).text
+        folders = local_projects(install, files, read)
+        return [str(import_root(folder, files, read)) for folder in folders]
+
+    members = ["/app/packages/a/lib", "/app/packages/b/source", "/x"]
+    assert roots("uv sync --frozen") == ["/app", *members]
+    assert roots("uv sync --no-install-project") == members
+    assert roots("uv sync --no-install-workspace") == []
+    assert roots("pip install -r requirements.txt") == ["/app/c/src"]
 
 
 def test_servers_on_machines_that_cannot_be_reconstructed_are_named(tmp_path: Path) -> None:

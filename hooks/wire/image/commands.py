@@ -10,6 +10,7 @@ from typing import Any, Final
 from packaging.utils import canonicalize_name
 
 from ..routes.container import ROOT, Container, Installed, Place, normal
+from ..routes.local_projects import is_local, local_requirements
 from .errors import ImageNotBuilt
 from .lock_files import locked_versions, pipfile_requirements, poetry_requirements
 
@@ -31,9 +32,6 @@ _UV_FLAGS: Final = (
 # They would only add packages that the service cannot use.
 _INSTALLERS: Final = re.compile(
     r"(?i)(?:pip|uv|poetry(?:-[\w-]+)?|pdm|pipenv|pip-tools|virtualenv|build|hatch)(?![\w-])"
-)
-_LOCAL: Final = re.compile(
-    r"\s*(?:-e\s*|--editable[ =]\s*)?(?:file:(?://)?)?(\.{0,2}/[^\s\[;]*|\.)(?:\[([^\]]*)\])?\s*(?:[;#].*)?"
 )
 _VARIABLES: Final = {
     "PIP_INDEX_URL": "UV_DEFAULT_INDEX", "PIP_EXTRA_INDEX_URL": "UV_INDEX",
@@ -152,16 +150,10 @@ def _without_local(
     """Remove the folders of the repository from a requirements file, and those that it includes;
     yield words that install their packages instead."""
     text = _text(files[path], read)
-    lines = []
-    for line in text.splitlines():
-        match = _LOCAL.fullmatch(line)
-        if match is None or match[1].endswith((".whl", ".gz", ".zip")):
-            lines.append(line)
-        else:
-            extras = frozenset(filter(None, re.split(r"[\s,]+", match[2] or "")))
-            yield from _project(normal(path.parent / match[1]), extras, files, read)
-    if len(lines) < len(text.splitlines()):
-        files[path] = "\n".join(lines)
+    for folder, names in local_requirements(path, text):
+        extras = frozenset(filter(None, re.split(r"[\s,]+", names)))
+        yield from _project(folder, extras, files, read)
+        files[path] = "\n".join(line for line in text.splitlines() if not is_local(line))
     for name in re.findall(r"(?m)^(?:-r|--requirement)[ =]*(\S+)", text):
         included = normal(path.parent / name)
         if included in files and included != path:

@@ -65,6 +65,8 @@ class Container:
     installed: list[Installed] = field(default_factory=list)
     path: list[PurePosixPath] = field(default_factory=list)
     """Folders on the import path, besides those of the start command and PYTHONPATH."""
+    projects: list[Path] = field(default_factory=list)
+    """The pyproject.toml files of the projects that are installed."""
     python: tuple[int, int] | None = None
     python_place: Place | None = None
     base: str = ""
@@ -98,6 +100,7 @@ class Container:
             variables=dict(self.variables),
             installed=list(self.installed),
             path=list(self.path),
+            projects=list(self.projects),
             starts=list(self.starts),
         )
 

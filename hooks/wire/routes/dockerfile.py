@@ -12,6 +12,7 @@ from dockerfile_parse import DockerfileParser
 from .build_context import Context
 from .container import Container, Copied, Installed, Place, normal
 from .installs import find_installs
+from .local_projects import import_root, local_projects
 from .shell import Command, commands, exec_form, expand, find_start
 from .starting import start_commands
 
@@ -210,6 +211,7 @@ class DockerBuild:
                     stage.add(folder / path, file, Copied(place, folder))
         stage.installed += [each for each in origin.installed if each not in stage.installed]
         stage.path += [each for each in origin.path if each not in stage.path]
+        stage.projects += [each for each in origin.projects if each not in stage.projects]
 
     def _run_command(self, stage: Container, each: Instruction, place: Place) -> None:
         mounted = dict(stage.files)
@@ -232,7 +234,7 @@ class DockerBuild:
         value = re.sub(r"^(?:\s*--[\w-]+(?:=\S+)?)+", "", each.value).strip()
         for command in commands(exec_form(value), stage.folder, stage.variables):
             stage.installed += installed(command, mounted, place)
-            run_file_command(stage, command, place)
+            run_file_command(stage, command, place, mounted)
 
 
 def base_image(image: str) -> str:
@@ -253,14 +255,21 @@ def installed(
         yield Installed(place, install, names, dict(files), command.variables)
 
 
-def run_file_command(stage: Container, command: Command, place: Place) -> None:
-    """Apply `cp`, `mv` and `rm`, and the import path of an installed project, to `stage`."""
+def run_file_command(
+    stage: Container, command: Command, place: Place, files: Mapping[PurePosixPath, Path]
+) -> None:
+    """Apply `cp`, `mv` and `rm`, and the import path of the projects that a command installs.
+
+    The command can read `files`.
+    """
     words = [word for word in command.words if not word.startswith("-")]
     for install in find_installs(command):
-        for project in install.projects if install.has_project else ():
-            folder = normal(install.folder / project)
-            has_source = folder / "src" in stage.folders
-            stage.path.append(folder / "src" if has_source else folder)
+        for folder in local_projects(install, files, stage.read):
+            stage.path.append(import_root(folder, files, stage.read))
+            if install.is_editable:  # its code may be copied later
+                stage.path.append(folder / "src")
+            if (declared := files.get(folder / "pyproject.toml")) is not None:
+                stage.projects.append(declared)
     if words[:1] in (["cp"], ["mv"]) and len(words) > 2:
         target = normal(command.folder / words[-1])
         for word in words[1:-1]:

@@ -75,7 +75,7 @@ def _built(project: Project, container: Container, each: ImageCall) -> Container
             line = re.sub(r"^\s*RUN\s+", "", text)
             for command in commands(line, container.folder, container.variables):
                 container.installed += installed(command, container.files, place)
-                run_file_command(container, command, place)
+                run_file_command(container, command, place, container.files)
     elif method == "from_dockerfile":
         built = _from_dockerfile(project, each)
         if built is not None:

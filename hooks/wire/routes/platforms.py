@@ -55,7 +55,7 @@ def install(container: Container, place: Place, command: str = "") -> None:
         found = [Command(words, container.folder)]
     for each in found:
         container.installed += installed(each, container.files, place)
-        run_file_command(container, each, place)
+        run_file_command(container, each, place, container.files)
 
 
 def start(container: Container, command: str, place: Place) -> None:
