@@ -66,6 +66,7 @@ NEWEST: Final = (
     "requests",
     "sqlalchemy",
     "trustme",
+    "uvicorn",
 )
 
 # Every LLM SDK and framework, and the instrumentation of each, as `wire` adds it.

@@ -217,7 +217,8 @@ def test_odd_request_is_one_span_without_anything_that_the_client_words(
         for request, name in ODD_REQUESTS.values():
             answer = exchange(port, request + COMMON + b"\r\n0\r\n\r\n")
             assert b" 500 " not in answer[:20]
-            names += [name] * (name is not None)
+            if name:
+                names.append(name)
         for request in INCOMPLETE.values():
             exchange(port, b"POST /orders HTTP/1.1\r\n" + COMMON + request, leaves=True)
 
