@@ -164,9 +164,8 @@ class _Request:
         """Record `error`, or that the client left before the response ended."""
         is_open = self.span.is_recording()
         if error is None or is_expected(error):
-            if self.disconnected and is_open and (error or self.span.status.is_unset):
-                cause = {"error.type": "ClientDisconnect"} if error else {}  # of a status of 500
-                self.span.set_attributes(self.disconnected | cause)
+            if self.disconnected and is_open and self.span.status.is_unset:
+                self.span.set_attributes(self.disconnected)
         elif is_open:
             record_exception(self.span, error)
         elif not is_recorded(error, self.span):
