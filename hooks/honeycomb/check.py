@@ -56,7 +56,7 @@ def _problems(definitions: Definitions, project: Path) -> Iterator[str]:
     }
     for definition in definitions.all:
         for problem in _object_problems(definition, sent, columns, periods):
-            yield f"{definition.file}: {problem}"
+            yield f"{definition.place}: {problem}"
 
 
 def _with_derived(definitions: Definitions) -> Columns:
@@ -133,13 +133,13 @@ def _runbook_problems(definitions: Definitions, project: Path) -> Iterator[str]:
         return
     sections = _runbooks(path)
     for definition in definitions.of("trigger"):
-        file = f"honeycomb/{definition.file}"
+        place = f"honeycomb/{definition.place}"
         link = re.search(rf"{re.escape(RUNBOOKS)}#([\w-]+)", definition.body.get("description", ""))
         if link is None:
-            yield f"{file}: its description does not link to a section of {RUNBOOKS}"
+            yield f"{place}: its description does not link to a section of {RUNBOOKS}"
         elif len(sections.get(link[1], ())) < _QUERIES_OF_RUNBOOK:
             yield (
-                f"{file}: {RUNBOOKS} does not have a section {link[1]} with"
+                f"{place}: {RUNBOOKS} does not have a section {link[1]} with"
                 f" {_QUERIES_OF_RUNBOOK} queries"
             )
     columns = _with_derived(definitions)

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ from .parse import InvalidForm, parse_object
 from .queries import columns_in_expression, columns_in_query
 from .schema import Kind, Object
 
-# In the order in which they depend on each other.
+# The names of files and folders, in the order in which the kinds depend on each other.
 FOLDERS: Final[Mapping[Kind, str]] = {
     "derived column": "derived_columns",
     "SLO": "slos",
@@ -22,8 +23,8 @@ FOLDERS: Final[Mapping[Kind, str]] = {
     "board": "boards",
 }
 SAVED_QUERIES: Final = "saved_queries.json"
-_LISTED: Final = ("burn alert", "saved query")
-"""Kinds of which a file may hold a list, as they are short."""
+_LISTED: Final[Mapping[Kind, str]] = {"burn alert": "alert_type", "saved query": "name"}
+"""Kinds of which there may be a list, and the field that distinguishes its members."""
 TAG: Final = "file"
 """Key of the tag by which an object of ours is recognised, even if it is renamed."""
 _MAX_TAG: Final = 128
@@ -32,7 +33,7 @@ _PLAN_TAG: Final = {"key": "plan", "value": "free"}
 
 
 class InvalidDefinition(Exception):
-    """Definitions are invalid: one sentence each, with the file."""
+    """Definitions are invalid: one sentence each, with the place."""
 
     def __init__(self, problems: list[str]) -> None:
         super().__init__("\n".join(problems))
@@ -41,19 +42,26 @@ class InvalidDefinition(Exception):
 
 @dataclass(frozen=True)
 class Definition:
-    """One file: the desired state of one object."""
+    """The desired state of one object."""
 
     kind: Kind
     file: str
-    """Its path within `honeycomb/`: boards/overview.json."""
+    """Its file within `honeycomb/`: triggers.json or triggers/high-error-rate.json."""
+    key: str
+    """Its key in a file of several: high-error-rate."""
     body: Mapping[str, Any]
     """In the form of the management API, except that references are names."""
     typed: Object
-    """The whole content of the file, also if Honeycomb's plan lacks a part of it."""
+    """All of it, also if Honeycomb's plan lacks a part."""
     tag: str
     """Value of the tag: order-intake/boards/overview."""
     needs_plan: str = ""
     """The plan of Honeycomb that includes it, if the team's plan does not."""
+
+    @property
+    def place(self) -> str:
+        """The file and the key, for messages."""
+        return _place(self.file, self.key)
 
     @property
     def name(self) -> str:
@@ -108,9 +116,9 @@ class Definitions:
         if plan != "free":
             return self
         triggers = self.of("trigger")
-        chosen = {each.file for each in triggers if _PLAN_TAG in each.body.get("tags", ())}
+        chosen = {each.tag for each in triggers if _PLAN_TAG in each.body.get("tags", ())}
         # Files of releases up to 0.3.0 do not have the tag.
-        chosen = chosen or {each.file for each in triggers if not each.body.get("disabled")}
+        chosen = chosen or {each.tag for each in triggers if not each.body.get("disabled")}
         return replace(self, all=tuple(_on_free_plan(each, chosen) for each in self.all))
 
     def with_descriptions(self, change: Callable[[str], str]) -> "Definitions":
@@ -134,16 +142,16 @@ def load(folder: Path, service_name: str, plan: str) -> Definitions:
     """Read and validate the files in `folder`. Raises InvalidDefinition."""
     problems: list[str] = []
     definitions: list[Definition] = []
-    for kind, file, body in _contents(folder, problems):
+    for kind, file, key, body in _contents(folder, problems):
         try:
             typed = parse_object(kind, body)
         except InvalidForm as error:
-            problems += [f"honeycomb/{file}: {problem}." for problem in error.problems]
+            place = _place(file, key)
+            problems += [f"honeycomb/{place}: {problem}." for problem in error.problems]
             continue
-        identity = file.removesuffix(".json")
-        if kind in _LISTED:
-            identity += f"/{body['name' if kind == 'saved query' else 'alert_type']}"
-        definitions.append(Definition(kind, file, body, typed, tag_of(service_name, identity)))
+        # The same for both forms of files, so that the object in Honeycomb is.
+        tag = tag_of(service_name, _joined(file.removesuffix(".json"), key))
+        definitions.append(Definition(kind, file, key, body, typed, tag))
     problems += _invalid_references(definitions)
     try:
         attributes = read_registry(folder / "telemetry.yaml")
@@ -154,29 +162,69 @@ def load(folder: Path, service_name: str, plan: str) -> Definitions:
     return Definitions(tuple(definitions), attributes).on_plan(plan)
 
 
-def _contents(folder: Path, problems: list[str]) -> Iterator[tuple[Kind, str, Any]]:
-    """The JSON of each object, with its kind and file. Adds a sentence to `problems` if it is invalid."""
-    files: list[tuple[Kind, Path]] = [
-        (kind, path)
-        for kind, subfolder in FOLDERS.items()
-        for path in sorted((folder / subfolder).glob("*.json"))
-    ]
-    if (path := folder / SAVED_QUERIES).is_file():
-        files.append(("saved query", path))
-    for kind, path in files:
-        file = path.relative_to(folder).as_posix()
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, OSError) as error:
-            problems.append(f"honeycomb/{file} is not valid JSON: {error}.")
-            continue
-        listed = kind in _LISTED and isinstance(content, list)
-        yield from ((kind, file, each) for each in (content if listed else [content]))
+def _contents(folder: Path, problems: list[str]) -> Iterator[tuple[Kind, str, str, Any]]:
+    """The kind, file, key and JSON of each object. Adds a sentence to `problems` for each invalid file."""
+    files: list[tuple[Kind, str]] = []
+    for kind, name in FOLDERS.items():
+        single = sorted(path.name for path in (folder / name).glob("*.json"))
+        files += [(kind, f"{name}.json"), *((kind, f"{name}/{file}") for file in single)]
+    for kind, file in (*files, ("saved query", SAVED_QUERIES)):
+        is_keyed = file == f"{FOLDERS.get(kind)}.json"
+        for content in _read(folder, file, problems):
+            if is_keyed and not isinstance(content, dict):
+                problems.append(
+                    f"honeycomb/{file} should be an object, with a key for each {kind}."
+                )
+                continue
+            for key, value in content.items() if is_keyed else [("", content)]:
+                for member, body in _members(kind, value):
+                    yield kind, file, _joined(key, member), body
+
+
+def _members(kind: Kind, content: Any) -> Iterator[tuple[str, Any]]:
+    """The objects of a list, or the only one, each with the value that distinguishes it."""
+    field = _LISTED.get(kind)
+    for body in content if field and isinstance(content, list) else [content]:
+        yield str(body.get(field, "")) if field and isinstance(body, dict) else "", body
+
+
+def _read(folder: Path, file: str, problems: list[str]) -> list[Any]:
+    """The JSON of a file. Nothing if it is absent or, after a `copier update`, empty."""
+    path = folder / file
+    try:
+        text = path.read_text(encoding="utf-8") if os.path.lexists(path) else ""
+        return [json.loads(text, object_pairs_hook=_with_unique_keys)] if text.strip() else []
+    except _RepeatedKey as error:
+        problems.append(f"honeycomb/{file} has the key {error} twice: rename or delete one.")
+    except (ValueError, OSError) as error:
+        problems.append(f"honeycomb/{file} is not valid JSON: {error}.")
+    return []
+
+
+class _RepeatedKey(Exception):
+    """An object in JSON has a key twice, of which a parser would drop the first."""
+
+
+def _with_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise _RepeatedKey(repr(key))
+        content[key] = value
+    return content
+
+
+def _place(file: str, key: str) -> str:
+    return f"{file}: {key}" if key else file
+
+
+def _joined(*parts: str) -> str:
+    return "/".join(part for part in parts if part)
 
 
 def _on_free_plan(definition: Definition, triggers: set[str]) -> Definition:
     kind, body = definition.kind, definition.body
-    if kind in ("SLO", "burn alert") or (kind == "trigger" and definition.file not in triggers):
+    if kind in ("SLO", "burn alert") or (kind == "trigger" and definition.tag not in triggers):
         return replace(definition, needs_plan="Pro")
     if kind == "board":
         panels = [panel for panel in body["panels"] if panel["type"] != "slo"]
@@ -184,9 +232,9 @@ def _on_free_plan(definition: Definition, triggers: set[str]) -> Definition:
     return definition
 
 
-def tag_of(service_name: str, file: str) -> str:
-    """The value of the tag of the object in `file`, in the form that Honeycomb requires."""
-    parts = (service_name, *file.removesuffix(".json").split("/"))
+def tag_of(service_name: str, identity: str) -> str:
+    """The value of the tag of an object, such as triggers/errors, in the form that Honeycomb requires."""
+    parts = (service_name, *identity.split("/"))
     tag = "/".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
     tag = tag if re.match("[a-z]", tag) else f"service-{tag}"
     if len(tag) > _MAX_TAG:
@@ -209,24 +257,24 @@ def by_title(panels: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]
 
 
 def _invalid_references(definitions: list[Definition]) -> Iterator[str]:
-    """A sentence for each name that no file defines, and for each that several define."""
+    """A sentence for each name that no file defines, and for each object that two define."""
     names = {(definition.kind, definition.name) for definition in definitions}
 
     def check(definition: Definition, kind: Kind, name: str) -> Iterable[str]:
         if (kind, name) not in names:
-            yield f"honeycomb/{definition.file} names the {kind} {name!r}, which no file defines."
+            yield f"honeycomb/{definition.place} names the {kind} {name!r}, which no file defines."
 
     seen: dict[tuple[Kind, str], str] = {}
     for definition in definitions:
-        first = seen.setdefault((definition.kind, definition.name), definition.file)
-        if first != definition.file:
-            yield (
-                f"honeycomb/{first} and honeycomb/{definition.file} both define"
-                f" the {definition.kind} {definition.name!r}."
-            )
-        if definition.kind == "SLO":
+        kind, name, place = definition.kind, definition.name, definition.place
+        identities = ((kind, name), (kind, definition.tag))
+        first = next((seen[identity] for identity in identities if identity in seen), None)
+        seen |= dict.fromkeys(identities, place)
+        if first is not None:
+            yield f"honeycomb/{first} and honeycomb/{place} both define the {kind} {name!r}: keep one."
+        if kind == "SLO":
             yield from check(definition, "derived column", definition.body["sli"]["alias"])
-        elif definition.kind == "burn alert":
+        elif kind == "burn alert":
             yield from check(definition, "SLO", definition.body["slo"]["name"])
         for panel in definition.body.get("panels", ()):
             if panel["type"] == "slo":

@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from ..project import Project, ProjectError, variable
@@ -53,9 +54,9 @@ class _Sample:
 
 
 def find_trigger(definitions: Definitions, name: str) -> Definition:
-    """The trigger in `honeycomb/triggers/<name>.json`. Raises ProjectError."""
+    """The trigger with the key `name`, or in a file of that name. Raises ProjectError."""
     triggers = {
-        definition.file.partition("/")[2].removesuffix(".json"): definition
+        definition.key or Path(definition.file).stem: definition
         for definition in definitions.of("trigger")
     }
     if name not in triggers:

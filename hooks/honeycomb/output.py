@@ -140,7 +140,8 @@ def step_as_json(step: Step) -> dict[str, Any]:
         "action": step.action,
         "kind": step.kind,
         "name": step.name,
-        "file": step.file or None,
+        "file": step.wanted.file if step.wanted else None,
+        "key": (step.wanted.key or None) if step.wanted else None,
         "note": step.note or None,
         "differences": [asdict(difference) for difference in step.differences],
         "kept": [asdict(difference) for difference in step.kept],
@@ -153,7 +154,7 @@ def _print_step(step: Step, problem: str = "") -> None:
     say(
         Text(f"{sign} {step.kind:18}", style),
         f" {step.name}",
-        Text(f"  {step.file}" if step.file else "", "dim"),
+        Text(f"  {step.wanted.place}" if step.wanted else "", "dim"),
         f"  ({step.note})" if step.note else "",
     )
     if problem:

@@ -29,7 +29,6 @@ class Step:
     action: Action
     kind: str
     name: str
-    file: str = ""
     differences: tuple[Difference, ...] = ()
     kept: tuple[Difference, ...] = ()
     """Changes made in Honeycomb that stay."""
@@ -151,7 +150,7 @@ def _dataset_and_columns(
                 yield _mistyped(column, actual, wanted, options)
         elif wanted is None:
             problems.append(
-                f"honeycomb/{columns[column].file} names the column {column!r}, which is neither"
+                f"honeycomb/{columns[column].place} names the column {column!r}, which is neither"
                 " declared in honeycomb/telemetry.yaml nor in Honeycomb."
             )
         else:
@@ -178,7 +177,6 @@ def _step(definition: Definition, remote: RemoteState, options: Options) -> Step
         action="unchanged",
         kind=definition.kind,
         name=definition.name,
-        file=definition.file,
         wanted=definition,
         existing=existing,
     )
@@ -282,7 +280,7 @@ def _orphans(
             note = f"a copy, with the tag {existing.tag}; never changed or deleted"
             yield replace(step, action="kept", note=note)
             continue
-        step = replace(step, note=f"its file was deleted: {existing.tag}")
+        step = replace(step, note=f"its definition was deleted: {existing.tag}")
         if options.prune and options.overwrite != "everything" and not is_as_applied(existing):
             note = f"{step.note}; it may have been changed in Honeycomb: --overwrite deletes it"
             yield replace(step, action="refused", note=note)

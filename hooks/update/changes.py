@@ -42,6 +42,8 @@ class Changes:
     """New files of the template in folders that the user deleted or moved."""
     dropped: list[str] = field(default_factory=list)
     """Files without edits that the template no longer has."""
+    joined: dict[str, str] = field(default_factory=dict)
+    """Files that the user edited or deleted, each with the file that has the content of its folder now."""
 
     @property
     def created(self) -> list[str]:
@@ -79,6 +81,7 @@ def find_changes(
     after = dict(updated.after)
     managed = updated.base.keys() | updated.new.keys()
     changes = Changes(left_out=_in_deleted_folders(updated, before))
+    changes.joined = _joined(updated, before, changes.left_out)
     for path in changes.left_out:
         after.pop(path, None)
     _check_managed_files(repository, files, managed - set(changes.left_out))
@@ -105,14 +108,31 @@ def find_changes(
 
 
 def _in_deleted_folders(updated: Updated, before: Files) -> list[str]:
-    """New files in a folder of which the user has none of the files that their release had."""
-    had, kept = _folders(updated.base), _folders(before)
+    """New files in, or instead of, a folder of which the user has none of the files of their release."""
+    deleted = _folders(updated.base) - _folders(before)
     return sorted(
         path
         for path in updated.new.keys() - before.keys()
         if path in updated.after
-        and (path in updated.base or any(folder in had - kept for folder in _parents(path)))
+        and (path in updated.base or not deleted.isdisjoint([_replaced(path), *_parents(path)]))
     )
+
+
+def _joined(updated: Updated, before: Files, left_out: list[str]) -> dict[str, str]:
+    added = updated.new.keys() - updated.base.keys() - set(left_out)
+    files = {_replaced(path): path for path in added}
+    return {
+        path: files[folder]
+        for path, content in sorted(updated.base.items())
+        if (folder := PurePosixPath(path).parent.as_posix()) in files
+        and not updated.new.get(path)
+        and before.get(path) != content
+    }
+
+
+def _replaced(path: str) -> str:
+    """The folder whose content a new file may have: honeycomb/triggers for honeycomb/triggers.json."""
+    return PurePosixPath(path).with_suffix("").as_posix()
 
 
 def _folders(paths: Iterable[str]) -> set[str]:

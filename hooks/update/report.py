@@ -131,6 +131,10 @@ def _list_files(changes: Changes) -> None:
     if dropped:
         say("The template no longer has the deleted files, and you had not edited them.\n")
     _names("In conflict, with both versions between <<<<<<< and >>>>>>>:", conflicts)
+    _names(
+        "Now part of another file. Repeat there what you edited or deleted, and delete the old file:",
+        [f"{old} -> {new}" for old, new in changes.joined.items()],
+    )
     _names("Not created, since you deleted or moved their folder:", changes.left_out)
 
 

@@ -208,7 +208,7 @@ def test_only_prune_deletes_orphaned_objects(
         folder.remove(name)
     planned = commands.run("plan")
     assert planned.code == 0
-    assert "? board              Overview  (its file was deleted: " in planned.out
+    assert "? board              Overview  (its definition was deleted: " in planned.out
     assert commands.run("apply").code == 0
     assert honeycomb.store.boards
 

@@ -27,7 +27,6 @@ from ..fakes.honeycomb import FakeHoneycomb
 from ..template.answer_combinations import PLANS, REGIONS
 from .conftest import FILES, QUERY, Commands, Folder
 
-KINDS: Final = ("boards", "burn_alerts", "derived_columns", "slos", "triggers")
 MODELS_OF_ALERTS: Final = {
     "exhaustion_time": api.CreateExhaustionTimeBurnAlertRequest,
     "budget_rate": api.CreateBudgetRateBurnAlertRequest,
@@ -41,19 +40,14 @@ def accepted(model: type[BaseModel], payload: dict[str, Any]) -> None:
     assert taken == payload
 
 
-def objects(project: Path, kind: str) -> dict[str, dict[str, Any]]:
-    files = (project / "honeycomb" / kind).glob("*.json")
-    return {path.stem: json.loads(path.read_text()) for path in files}
+def objects(project: Path, kind: str) -> dict[str, Any]:
+    """The definitions in the file of a kind, by key."""
+    content: dict[str, Any] = json.loads((project / f"honeycomb/{kind}.json").read_text())
+    return content
 
 
 def burn_alerts(project: Path) -> list[dict[str, Any]]:
-    """The objects of a file, which may be a list."""
-    contents: list[Any] = list(objects(project, "burn_alerts").values())
-    return [
-        alert
-        for content in contents
-        for alert in (content if isinstance(content, list) else [content])
-    ]
+    return [alert for alerts in objects(project, "burn_alerts").values() for alert in alerts]
 
 
 def panels_with_ids(board: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -76,7 +70,9 @@ def project(request: pytest.FixtureRequest, render: Render) -> Path:
 
 
 def test_rendered_boards_are_valid(project: Path) -> None:
-    boards = objects(project, "boards")
+    boards = {
+        path.stem: json.loads(path.read_text()) for path in (project / "honeycomb/boards").iterdir()
+    }
 
     assert sorted(boards) == [
         "business-metrics",
@@ -92,7 +88,7 @@ def test_rendered_boards_are_valid(project: Path) -> None:
 def test_rendered_triggers_are_valid(project: Path) -> None:
     triggers = objects(project, "triggers")
 
-    assert sorted(triggers) == [
+    assert list(triggers) == [
         "database-failure",
         "high-error-rate",
         "llm-cost-spike",
@@ -112,7 +108,8 @@ def test_rendered_triggers_are_valid(project: Path) -> None:
 def test_rendered_slos_burn_alerts_and_derived_columns_are_valid(project: Path) -> None:
     slos, alerts = objects(project, "slos"), burn_alerts(project)
 
-    assert sorted(slos) == ["requests-are-fast", "requests-succeed"]
+    assert list(slos) == ["requests-are-fast", "requests-succeed"]
+    assert list(objects(project, "burn_alerts")) == list(slos)
     types = ["budget_rate", "exhaustion_time", "exhaustion_time"]
     assert sorted(alert["alert_type"] for alert in alerts) == types
     for slo in slos.values():
@@ -142,7 +139,7 @@ def test_free_plan_has_the_two_most_useful_triggers(render: Render) -> None:
 
     def active(plan: str) -> set[str]:
         definitions = load(folder, "order-intake", plan).active()
-        return {Path(each.file).stem for each in definitions if each.kind == "trigger"}
+        return {each.key for each in definitions if each.kind == "trigger"}
 
     assert active("free") == {"high-error-rate", "llm-cost-spike"}
     assert len(active("pro")) == len(active("enterprise")) == 6
@@ -197,53 +194,53 @@ MISTAKES: Final = [
         + "http.response.status_code has the type integer, so it never equals '400'",
     ),
     (
-        "honeycomb/triggers/llm-cost-spike.json",
+        "honeycomb/triggers.json",
         '"op": "SUM", "column": "llm.cost_usd"',
         '"op": "SUM", "column": "llm.model"',
-        "SUM needs numbers, but llm.model has the type string",
+        "llm-cost-spike: SUM needs numbers, but llm.model has the type string",
     ),
     (
-        "honeycomb/triggers/high-error-rate.json",
+        "honeycomb/triggers.json",
         '"frequency": 600',
         '"frequency": 60',
-        "with a frequency of 60 seconds, time_range is from 60 to 240",
+        "high-error-rate: with a frequency of 60 seconds, time_range is from 60 to 240",
     ),
     (
-        "honeycomb/triggers/llm-provider-failure.json",
+        "honeycomb/triggers.json",
         '{ "column": "error", "op": "exists" }',
         '{ "column": "error", "op": "=", "value": false }',
-        "error is true or absent, never false",
+        "llm-provider-failure: error is true or absent, never false",
     ),
     (
-        "honeycomb/triggers/slow-requests.json",
+        "honeycomb/triggers.json",
         "docs/runbooks.md#slow-requests",
         "docs/runbooks.md#slowness",
-        "docs/runbooks.md does not have a section slowness with 3 queries",
+        "slow-requests: docs/runbooks.md does not have a section slowness with 3 queries",
     ),
     (
-        "honeycomb/triggers/database-failure.json",
+        "honeycomb/triggers.json",
         '{ "op": "COUNT" }',
         '{ "op": "COUNT" },\n      { "op": "P95", "column": "duration_ms" }',
-        "the query of a trigger has one calculation, besides that of its having",
+        "database-failure: the query of a trigger has one calculation, besides that of its having",
     ),
     (
-        "honeycomb/derived_columns/request-was-fast.json",
+        "honeycomb/derived_columns.json",
         "$duration_ms <= 10000",
         "$duration_ms<=10000 AND $eror",
-        "nothing declares the column eror; did you mean error?",
+        "request-was-fast: nothing declares the column eror; did you mean error?",
     ),
     (
         # An equals sign may be part of a column's name.
-        "honeycomb/derived_columns/request-succeeded.json",
+        "honeycomb/derived_columns.json",
         "$span.kind = ",
         "$span.kind=",
-        "nothing declares the column span.kind=; did you mean span.kind?",
+        "request-succeeded: nothing declares the column span.kind=; did you mean span.kind?",
     ),
     (
-        "honeycomb/derived_columns/error-percent.json",
+        "honeycomb/derived_columns.json",
         "IF(EXISTS($error), 100, 0)",
         "IF(EXISTS($error, 100, 0)",
-        "the parentheses do not match",
+        "error-percent: the parentheses do not match",
     ),
     (
         "docs/runbooks.md",
@@ -461,7 +458,7 @@ def test_all_invalid_files_are_named_before_the_first_request(
         "honeycomb/triggers/nameless.json: threshold is missing.",
         broken,
         "honeycomb/slos/other.json names the derived column 'sli.gone', which no file defines.",
-        "honeycomb/slos/other.json and honeycomb/slos/succeed.json both define the SLO 'Succeed'.",
+        "honeycomb/slos/other.json and honeycomb/slos/succeed.json both define the SLO 'Succeed': keep one.",
     ]
     assert not honeycomb.exchanges
 
@@ -492,8 +489,8 @@ def test_budget_rate_window_is_within_the_period_of_the_slo(folder: Folder) -> N
     result = Commands(folder.path).run("check")
 
     assert result.err == (
-        "honeycomb/burn_alerts/succeed.json: budget_rate_window_minutes is at most 43200, the period"
-        " of the SLO.\n"
+        "honeycomb/burn_alerts/succeed.json: budget_rate: budget_rate_window_minutes is at most 43200,"
+        " the period of the SLO.\n"
     )
 
 
@@ -524,11 +521,8 @@ def test_each_definition_has_a_unique_tag(render: Render) -> None:
 
     definitions = load(folder, "orders", plan="enterprise")
 
-    files = [path for kind in FOLDERS.values() for path in (folder / kind).iterdir()]
     tags = {definition.tag for definition in definitions.all}
-    saved = json.loads((folder / "saved_queries.json").read_text())
-    # A file has two burn alerts.
-    assert len(definitions.all) == len(files) + 1 + len(saved) == len(tags)
+    assert len(definitions.all) == len(tags) == 28
     for tag in tags:
         assert re.fullmatch("[a-z][a-z0-9/-]{1,128}", tag)
     for column in definitions.required_columns():
@@ -537,10 +531,10 @@ def test_each_definition_has_a_unique_tag(render: Render) -> None:
 
 @pytest.mark.parametrize("name", ["9 Lives & more", "Orders.v2", "o" * 300])
 def test_tag_of_any_service_name_is_valid(name: str) -> None:
-    tag = tag_of(name, "burn_alerts/requests_succeed.json")
+    tag = tag_of(name, "burn_alerts/requests_succeed")
 
     assert re.fullmatch("[a-z][a-z0-9/-]{1,128}", tag)
-    assert tag != tag_of(f"{name}x", "burn_alerts/requests_succeed.json")
+    assert tag != tag_of(f"{name}x", "burn_alerts/requests_succeed")
 
 
 def test_slo_names_an_existing_derived_column(tmp_path: Path) -> None:

@@ -61,11 +61,8 @@ def test_requests_and_responses_of_the_commands_match_the_document(
         folder, HONEYCOMB_API_ENDPOINT=honeycomb.url, HONEYCOMB_CONFIG_KEY=CONFIGURATION_KEY
     )
     assert commands.run("apply").code == 0
-    for path in folder.glob("honeycomb/*/*.json"):
-        content = json.loads(path.read_text())
-        bodies = content if isinstance(content, list) else [content]
-        changed = [{**body, "description": "Another."} for body in bodies]
-        path.write_text(json.dumps(changed if isinstance(content, list) else changed[0]))
+    for path in folder.glob("honeycomb/**/*.json"):
+        path.write_text(json.dumps(described(json.loads(path.read_text()))))
     assert commands.run("apply").code == 0
     assert commands.run("marker", "--url", "https://ci.example").code == 0
 
@@ -76,6 +73,15 @@ def test_requests_and_responses_of_the_commands_match_the_document(
         set() if rendered else {"burn_alerts"}
     )
     assert {("POST", kind) for kind in kinds} | {("PUT", kind) for kind in kinds} <= asked
+
+
+def described(content: Any) -> Any:
+    """The content of a file of definitions, each with another description."""
+    if isinstance(content, list):
+        return [described(each) for each in content]
+    if all(isinstance(each, dict | list) for each in content.values()):
+        return {key: described(each) for key, each in content.items()}
+    return {**content, "description": "Another."}
 
 
 BOARD: Final = FILES["boards/overview.json"]

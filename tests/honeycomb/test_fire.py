@@ -61,7 +61,7 @@ def test_spans_exceed_the_threshold(
     assert {span.attributes["app.fired_by"] for span in test_environment.spans} == {name}
     (project / "events.json").write_text(json.dumps(list(events_of(test_environment))))
     dataset = Dataset(project)
-    trigger = json.loads((project / f"honeycomb/triggers/{name}.json").read_text())
+    trigger = dataset.triggers[name]
     found = dataset.answer(trigger["query"])
     for having in trigger["query"].get("havings", ()):
         assert len(found) >= having["value"]

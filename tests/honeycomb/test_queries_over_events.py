@@ -137,11 +137,9 @@ class Dataset:
     def __init__(self, project: Path) -> None:
         self.project = project
         self.events: list[Event] = json.loads((project / "events.json").read_text())
-        self.expressions = {
-            column["alias"]: column["expression"]
-            for path in (project / "honeycomb/derived_columns").glob("*.json")
-            for column in [json.loads(path.read_text())]
-        }
+        columns = json.loads((project / "honeycomb/derived_columns.json").read_text())
+        self.expressions = {each["alias"]: each["expression"] for each in columns.values()}
+        self.triggers = json.loads((project / "honeycomb/triggers.json").read_text())
 
     def answer(self, query: Query) -> list[Event]:
         """The events that match the filters of `query`."""
@@ -177,8 +175,7 @@ class Dataset:
         return query
 
     def trigger(self, name: str) -> Query:
-        path = self.project / f"honeycomb/triggers/{name}.json"
-        query: Query = json.loads(path.read_text())["query"]
+        query: Query = self.triggers[name]["query"]
         return query
 
     def queries(self) -> Iterator[tuple[str, Query]]:
@@ -187,8 +184,8 @@ class Dataset:
                 if "query_panel" in panel:
                     name = panel["query_panel"]["query_annotation"]["name"]
                     yield f"{path.stem}: {name}", panel["query_panel"]["query"]
-        for path in sorted((self.project / "honeycomb/triggers").glob("*.json")):
-            yield path.stem, self.trigger(path.stem)
+        for name in self.triggers:
+            yield name, self.trigger(name)
         for saved in json.loads((self.project / "honeycomb/saved_queries.json").read_text()):
             yield saved["name"], saved["query"]
         runbooks = (self.project / "docs/runbooks.md").read_text()

@@ -10,13 +10,14 @@ def expected_of_command(before: Files, base: Files, fresh: Files) -> Files:
     """The files after an update of `before` by the command.
 
     Files with CRLF are merged as if they had LF. Files without edits that the template dropped are
-    deleted, and nothing arrives in a folder of which the user has deleted every file.
+    deleted, and nothing arrives in, or instead of, a folder of which the user has deleted every file.
     """
     merged = expected({name: with_lf(text) for name, text in before.items()}, base, fresh)
     after = {
         name: text.replace(b"\n", b"\r\n") if has_crlf(before.get(name, b"")) else text
         for name, text in merged.items()
-        if name in before or not folders([name]) & (folders(base) - folders(before))
+        if name in before
+        or not folders([name, f"{name.removesuffix('.json')}/"]) & (folders(base) - folders(before))
     }
     dropped = {
         name

@@ -1,5 +1,7 @@
 """The command merges as `copier update` does, loses no edit, and can be undone."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -81,3 +83,39 @@ def test_command_without_edits_equals_a_fresh_copy(
     assert after == expected_of_command(before, mine.base, mine.fresh)
     folders = [place for place in mine.folder.rglob("*") if place.is_dir()]
     assert [each for each in folders if ".git" not in each.parts and not any(each.iterdir())] == []
+
+
+def test_edited_definition_of_a_release_is_a_conflict_and_its_new_file_is_named(
+    project: NewProject,
+) -> None:
+    mine = project(KINDS[0], "0.3.0")
+    folder = mine.folder / "honeycomb"
+    edited = folder / "triggers/high-error-rate.json"
+    recipient = '"recipients": [{ "type": "email", "target": "on-call@example.com" }]'
+    edited.write_text(edited.read_text().replace('"recipients": []', recipient))
+    (folder / "triggers/llm-cost-spike.json").unlink()
+    shutil.rmtree(folder / "burn_alerts")
+    mine.commit()
+
+    done = Commands(mine.folder).run("update")
+
+    assert (done.code, done.err) == (2, "")
+    assert mine.conflicts() == {"honeycomb/triggers/high-error-rate.json"}
+    assert recipient in edited.read_text()
+    assert [path.name for path in folder.glob("*/*.json") if path.parent.name != "boards"] == [
+        "high-error-rate.json"
+    ]
+    assert (
+        "Now part of another file. Repeat there what you edited or deleted, and delete the old file:\n\n"
+        "    honeycomb/triggers/high-error-rate.json -> honeycomb/triggers.json\n"
+        "    honeycomb/triggers/llm-cost-spike.json -> honeycomb/triggers.json\n\n"
+        "Not created, since you deleted or moved their folder:\n\n    honeycomb/burn_alerts.json\n\n"
+    ) in done.out
+
+    triggers = json.loads((folder / "triggers.json").read_text())
+    triggers["high-error-rate"]["recipients"] = json.loads(f"{{{recipient}}}")["recipients"]
+    del triggers["llm-cost-spike"]
+    (folder / "triggers.json").write_text(json.dumps(triggers))
+    edited.unlink()
+    done = Commands(mine.folder).run("check")
+    assert (done.code, done.out, done.err) == (0, "24 definitions are valid.\n", "")
