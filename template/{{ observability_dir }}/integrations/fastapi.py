@@ -190,7 +190,5 @@ def _trace_background_tasks() -> None:
 async def _flush_before(send: Send, message: Message) -> None:
     # The lifespan ends. On SIGTERM, uvicorn runs this but not Python's exit handlers.
     if message["type"] != "lifespan.startup.complete":
-        import anyio
-
-        await anyio.to_thread.run_sync(flush_at_shutdown)
+        await import_module("anyio.to_thread").run_sync(flush_at_shutdown)
     await send(message)
