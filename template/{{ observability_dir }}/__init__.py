@@ -19,17 +19,5 @@ from .integrations.fastapi import instrument_app
 from .llm import LLMCall, llm_call, record_evaluation
 from .spans import extract, inject, span_attributes, traced
 
-__all__ = [
-    "LLMCall",
-    "TokenUsage",
-    "extract",
-    "flush",
-    "get_tracer",
-    "inject",
-    "instrument_app",
-    "llm_call",
-    "record_evaluation",
-    "setup_observability",
-    "span_attributes",
-    "traced",
-]
+__all__ = ["LLMCall", "TokenUsage", "extract", "flush", "get_tracer", "inject", "instrument_app"]
+__all__ += ["llm_call", "record_evaluation", "setup_observability", "span_attributes", "traced"]
