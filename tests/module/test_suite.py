@@ -47,6 +47,7 @@ _PRICED: Final = (
     "test_cached_tokens_have_separate_prices",
     "test_call_without_usage_has_that_of_the_span_of_the_sdk",
     "test_loading_prices_neither_delays_the_call_nor_lengthens_its_span",
+    "test_model_and_tier_of_the_response_decide_the_cost",
     "test_other_call_inside_an_open_call_has_a_span",
     "test_outermost_span_of_a_call_has_its_cost",
     "test_prices_that_do_not_load_delay_neither_requests_nor_the_shutdown",

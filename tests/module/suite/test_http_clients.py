@@ -1,10 +1,12 @@
 """Outgoing HTTP: one CLIENT span per request, redacted, with `traceparent` in its headers."""
 
 import asyncio
+import os
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -202,6 +204,34 @@ def test_library_is_traced_when_it_is_imported_unless_it_is_disabled(
     )
 
     assert output == names
+
+
+def test_library_that_cannot_be_traced_is_imported_with_one_warning(tmp_path: Path) -> None:
+    (tmp_path / "requests.py").write_text("Session = None\n")
+    program = "from observability import setup_observability as s; s(); import requests; print(1)"
+    variables = {
+        "OTEL_TRACES_EXPORTER": "console",
+        "PYTHONPATH": f"{tmp_path}:{os.environ['PYTHONPATH']}",
+    }
+
+    output, log = run(program, variables)
+
+    assert output == "1"
+    assert len(log) == 1
+    assert log[0].startswith("Could not trace calls of requests: ")
+
+
+@pytest.mark.parametrize(("scheme", "port"), [("http", 80), ("https", 443)])
+def test_port_of_an_address_without_one_is_that_of_its_scheme(
+    scheme: str, port: int, spans: FinishedSpans
+) -> None:
+    httpx: Any = pytest.importorskip("httpx2" if _has("httpx2") else "httpx")
+    answer = httpx.MockTransport(lambda request: httpx.Response(204))
+    with traced("work"), httpx.Client(transport=answer) as client:
+        client.get(f"{scheme}://example.test/orders")
+
+    attributes = spans()[1].attributes or {}
+    assert (attributes["server.address"], attributes["server.port"]) == ("example.test", port)
 
 
 def _has(module: str) -> bool:

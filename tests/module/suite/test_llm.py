@@ -66,6 +66,33 @@ def test_unsupported_usage_logs_one_warning(
     )
 
 
+def test_model_and_tier_of_the_response_decide_the_cost(spans: FinishedSpans) -> None:
+    pytest.importorskip("genai_prices", reason="requires genai-prices")
+    usage = {"input_tokens": 120, "cache_read_input_tokens": 5_000, "output_tokens": 60}
+    for tier in (None, "batch"):
+        with llm_call("anthropic", "an-alias") as call:
+            call.record_usage(usage, model=MODEL, service_tier=tier)
+
+    standard, batch = (span.attributes or {} for span in spans())
+    assert standard["gen_ai.response.model"] == MODEL
+    assert standard["llm.cost_usd"] == pytest.approx(0.00276)
+    assert batch["llm.cost_usd"] == pytest.approx(0.00138)
+
+
+@pytest.mark.parametrize(
+    ("operation", "tokens"),
+    [("chat", 60), ("embeddings", 60), ("text_completion", 60), ("generate_content", 60)]
+    + [("invoke_agent", None), ("execute_tool", None)],
+)
+def test_operations_of_models_have_tokens_and_those_of_agents_none(
+    operation: str, tokens: int | None, spans: FinishedSpans
+) -> None:
+    sdk_call(operation__name=operation)
+
+    [span] = spans()
+    assert (span.attributes or {}).get("llm.output_tokens") == tokens
+
+
 MODEL = "claude-sonnet-4-6"
 # The usage of a call as an SDK's span has it. Per million tokens: 120 input at 3 dollars, 5,000 read
 # at 0.30, 2,000 written at 3.75, 60 output at 15.
@@ -239,6 +266,14 @@ def test_evaluation_is_an_event_of_its_call_and_afterwards_a_span_below(
         "gen_ai.evaluation.result",
         {"gen_ai.evaluation.name": "tone", "gen_ai.evaluation.score.label": "polite"},
     )
+
+
+def test_score_of_zero_is_recorded(spans: FinishedSpans) -> None:
+    with traced("work"):
+        record_evaluation("relevance", 0.0)
+
+    [event] = spans()[0].events
+    assert (event.attributes or {})["gen_ai.evaluation.score.value"] == 0.0
 
 
 def test_call_in_a_generator_that_is_closed_early_logs_nothing(

@@ -48,6 +48,12 @@ def sqlalchemy_query() -> None:
         connection.execute(text(statement), {"a": SECRET})
 
 
+def exception_event(kind: str) -> None:
+    """The event of an exception whose whole message may be a value."""
+    with get_tracer("an.instrumentation").start_as_current_span("work") as span:
+        span.add_event("exception", {"exception.type": kind, "exception.message": SECRET})
+
+
 class DuplicateOrder(IntegrityError):
     """An error of the application, in its own module."""
 
@@ -166,6 +172,21 @@ CANARIES: dict[str, Canary] = {
             SpanKind.CLIENT,
         )
     ),
+    "name": Canary(lambda: foreign(f"GET https://user:{SECRET}@host/path", {})),
+    **{
+        kind: Canary(lambda kind=kind: exception_event(kind))  # type: ignore[misc]
+        for kind in (
+            "aiosqlite.Error",
+            "asyncpg.exceptions.DataError",
+            "fastapi.exceptions.ResponseValidationError",
+            "psycopg.errors.UniqueViolation",
+            "psycopg2.errors.UniqueViolation",
+            "pydantic_core._pydantic_core.ValidationError",
+            "pymysql.err.IntegrityError",
+            "sqlalchemy.exc.StatementError",
+            "sqlite3.IntegrityError",
+        )
+    },
     "URL": Canary(lambda: foreign("work", {"app.callback_url": f"https://host?{SECRET}"})),
     "older HTTP client": Canary(
         lambda: foreign(

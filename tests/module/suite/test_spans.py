@@ -198,6 +198,19 @@ def test_group_with_a_response_and_a_failure_is_an_error(spans: FinishedSpans) -
     assert span.status.status_code is StatusCode.ERROR
 
 
+def test_exception_that_has_no_message_propagates_unchanged(spans: FinishedSpans) -> None:
+    class BrokenError(Exception):
+        def __str__(self) -> str:
+            raise LookupError("no text")
+
+    with pytest.raises(BrokenError), traced("work"):
+        raise BrokenError
+
+    [span] = spans()
+    assert (span.attributes or {})["error.type"].endswith("BrokenError")
+    assert [event.name for event in span.events] == ["exception"]
+
+
 def test_extracted_context_ends_with_its_block(spans: FinishedSpans) -> None:
     with traced("caller"):
         carrier = inject()

@@ -56,6 +56,22 @@ def test_spans_are_captured_without_a_key(before: str, variables: dict[str, str]
     assert run(CAPTURE.replace("BEFORE", before), variables)[0] == CAPTURED
 
 
+OPEN = """
+from observability import get_tracer, traced
+from observability.testing import capture_spans
+with capture_spans() as spans:
+    with get_tracer("tests").start_as_current_span("open", end_on_exit=False):
+        for name in ("first", "second"):
+            with traced(name) as span:
+                span.set_attribute("llm.cost_usd", 5.0)
+print([span.name for span in spans])
+"""
+
+
+def test_with_sampling_spans_of_open_traces_are_captured_when_the_block_ends() -> None:
+    assert run(OPEN, {"HONEYCOMB_SAMPLE_RATE": "9"})[0] == "['first', 'second']"
+
+
 UNSUPPORTED = """
 from observability.testing import capture_spans
 from opentelemetry import trace
