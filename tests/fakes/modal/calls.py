@@ -13,6 +13,7 @@ from modal_proto import api_pb2
 if TYPE_CHECKING:
     from .container import Container
 
+TIMEOUT: Final = api_pb2.GenericResult.GENERIC_STATUS_TIMEOUT
 # Seconds that a client waits for outputs before it asks again.
 _LONGEST_POLL: Final = 55.0
 
@@ -22,6 +23,7 @@ class _Call:
     function_id: str
     invocation: api_pb2.FunctionCallInvocationType.ValueType
     inputs: int = 0
+    answered: set[str] = field(default_factory=set)  # IDs of inputs
     outputs: list[api_pb2.FunctionGetOutputsItem] = field(default_factory=list)
     chunks: list[api_pb2.DataChunk] = field(default_factory=list)
 
@@ -96,6 +98,9 @@ class Calls:
             return False
         call, index = self._inputs[output.input_id]
         with self._changed:
+            if output.input_id in call.answered:  # it has timed out
+                return True
+            call.answered.add(output.input_id)
             call.outputs.append(
                 api_pb2.FunctionGetOutputsItem(
                     result=output.result,
@@ -107,6 +112,25 @@ class Calls:
             )
             self._changed.notify_all()
         return True
+
+    def cancel(self, call_id: str) -> None:
+        """Cancel the inputs of a call that are not answered."""
+        call = self._calls[call_id]
+        self._containers[call.function_id].cancel(self._open(call))
+
+    def time_out(self, function_id: str) -> None:
+        """Answer the open inputs of a function as Modal does if they exceed its timeout."""
+        for call in [each for each in self._calls.values() if each.function_id == function_id]:
+            for input_id in self._open(call):
+                result = api_pb2.GenericResult(status=TIMEOUT, exception="the function timed out")
+                self.put_output(api_pb2.FunctionPutOutputsItem(input_id=input_id, result=result))
+
+    def _open(self, call: _Call) -> list[str]:
+        return [
+            input_id
+            for input_id, (each, _) in self._inputs.items()
+            if each is call and input_id not in call.answered
+        ]
 
     def put_data(self, request: api_pb2.FunctionCallPutDataRequest) -> bool:
         """Keep the items of a generator. Return false if they belong to no call."""

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
@@ -67,6 +67,7 @@ class Container(Servicer):
         self._folder = tempfile.TemporaryDirectory()
         self._log = Log()
         self._inputs: Queue[api_pb2.FunctionGetInputsItem] = Queue()
+        self._cancelled: list[str] = []
         self._requests: dict[str, api_pb2.DataChunk] = {}
         self._answers: dict[str, Queue[_Message]] = {}
         self._is_over = threading.Event()
@@ -205,7 +206,11 @@ class Container(Servicer):
         return Empty()
 
     def ContainerHeartbeat(self, request: Any, context: Context) -> Any:
-        return api_pb2.ContainerHeartbeatResponse()
+        response = api_pb2.ContainerHeartbeatResponse()
+        if self._cancelled:
+            response.cancel_input_event.input_ids.extend(self._cancelled)
+            self._cancelled.clear()
+        return response
 
     def ContainerCheckpoint(self, request: Any, context: Context) -> Empty:
         state = {"task_id": self._task_id}
@@ -217,12 +222,23 @@ class Container(Servicer):
     ) -> Any:
         return api_pb2.FunctionGetDynamicConcurrencyResponse(concurrency=request.target_concurrency)
 
-    def FunctionGetInputs(self, request: Any, context: Context) -> Any:
+    def FunctionGetInputs(
+        self, request: api_pb2.FunctionGetInputsRequest, context: Context
+    ) -> api_pb2.FunctionGetInputsResponse:
+        inputs: list[api_pb2.FunctionGetInputsItem] = []
+        linger = 0.0
         while context.is_active() and not self._is_over.is_set():
             if not self._inputs.empty():
-                return api_pb2.FunctionGetInputsResponse(inputs=[self._inputs.get()])
-            time.sleep(0.002)
-        return api_pb2.FunctionGetInputsResponse()
+                inputs.append(self._inputs.get())
+                # A batch waits for more inputs, but not if the container is to stop.
+                linger = linger or time.monotonic() + request.batch_linger_ms / 1_000
+                if inputs[-1].kill_switch or len(inputs) >= request.batch_max_size:
+                    break
+            elif inputs and time.monotonic() >= linger:
+                break
+            else:
+                time.sleep(0.002)
+        return api_pb2.FunctionGetInputsResponse(inputs=inputs)
 
     def FunctionCallGetDataIn(
         self, request: api_pb2.FunctionCallGetDataRequest, context: Context
@@ -273,6 +289,12 @@ class Container(Servicer):
     ) -> api_pb2.FunctionGetOutputsResponse:
         return self._calls.outputs(request)
 
+    def FunctionCallCancel(
+        self, request: api_pb2.FunctionCallCancelRequest, context: Context
+    ) -> Empty:
+        self._calls.cancel(request.function_call_id)
+        return Empty()
+
     def TaskResult(self, request: api_pb2.TaskResultRequest, context: Context) -> Empty:
         if request.result.status != SUCCESS:
             self.failures.append(request.result.exception)
@@ -282,6 +304,10 @@ class Container(Servicer):
 
     def put(self, item: api_pb2.FunctionGetInputsItem) -> None:
         self._inputs.put(item)
+
+    def cancel(self, input_ids: Iterable[str]) -> None:
+        """Cancel these inputs with the next heartbeat."""
+        self._cancelled.extend(input_ids)
 
     def call(self, number: int, scope: dict[str, Any], body: bytes) -> Queue[_Message]:
         """Send a request to the container. Its messages come in the queue, followed by None."""

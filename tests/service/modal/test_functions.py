@@ -1,21 +1,16 @@
 """Modal functions that a web function, another function or a schedule calls: one trace each."""
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from hooks.traces.otlp import Span
 from hooks.traces.receiver import Receiver
 
-from ...fakes.modal import Calls, Container, ControlPlane, Deployment
+from ...fakes.modal import Deployment
 from ..process import wait_until
-from .conftest import SECRETS
+from .app import App, deploy, lineage, running
 
 JOBS = """
 from collections.abc import Iterator
@@ -128,71 +123,17 @@ def serve() -> FastAPI:
 """
 
 
-@dataclass
-class App:
-    """A deployed application, with one running container for each of its functions."""
-
-    containers: dict[str, Container]
-    functions: dict[str, str]
-    calls: Calls
-    receiver: Receiver
-    _stack: ExitStack
-
-    def get(self, path: str) -> tuple[int, object]:
-        return self.containers["serve"].get(path)
-
-    def stop(self, **how: Any) -> list[Span]:
-        """Stop some containers, scale the others down, and return the spans that they exported."""
-        for function, signal in how.items():
-            self.containers[function].stop(signal)
-        self._stack.close()
-        return self.receiver.spans
-
-
 @pytest.fixture(scope="module")
 def functions(
     project: Path, modal_python: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> list[Deployment]:
-    copy = tmp_path_factory.mktemp("jobs") / "project"
-    shutil.copytree(project, copy)
-    (copy / "order_intake/jobs.py").write_text(JOBS)
-    with ControlPlane(SECRETS) as plane:
-        done = plane.modal(modal_python, copy, "deploy", "-m", "order_intake.jobs")
-    assert done.returncode == 0, done.stdout
-    return plane.deployments
+    return deploy(JOBS, project, modal_python, tmp_path_factory.mktemp("jobs"))
 
 
 @pytest.fixture
 def app(functions: list[Deployment], image: Path) -> Iterator[App]:
-    with Receiver() as receiver, ExitStack() as stack:
-        calls = Calls()
-        containers = {
-            each.function.function_name: stack.enter_context(
-                Container(
-                    each,
-                    image,
-                    functions,
-                    calls,
-                    task_id=f"ta-{each.function.function_name}",
-                    OTEL_EXPORTER_OTLP_ENDPOINT=receiver.endpoint,
-                    # Only the end of a container exports.
-                    OTEL_BSP_SCHEDULE_DELAY="600000",
-                )
-            )
-            for each in functions
-        }
-        ids = {each.function.function_name: each.function_id for each in functions}
-        yield App(containers, ids, calls, receiver, stack)
-
-
-def lineage(span: Span, spans: list[Span]) -> str:
-    """Return the names of the ancestors of a span and its own, from the root."""
-    parents = {each.span_id: each for each in spans}
-    names = [span.name]
-    while span.parent_id is not None:
-        span = parents[span.parent_id]
-        names.append(span.name)
-    return " > ".join(reversed(names))
+    with running(functions, image, Receiver()) as app:
+        yield app
 
 
 def test_calls_between_containers_are_in_the_trace_of_their_caller(app: App) -> None:
