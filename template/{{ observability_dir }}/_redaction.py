@@ -220,6 +220,9 @@ def redact_text(text: str, kind: str = "") -> str:
 
 
 def _redact_description(description: str, span: ReadableSpan) -> str:
+    operation = str((span.attributes or {}).get("gen_ai.operation.name"))
+    if re.search("agent|tool|workflow", operation) and not captures_content():
+        return ""  # frameworks copy the error of a tool, which is content like its result
     description = description[:_MAX_TEXT]
     for event in span.events:
         attributes = event.attributes or {}

@@ -1,7 +1,10 @@
 """Privacy: no text of a prompt, a completion, a tool or an API's error is exported by default."""
 
+from contextlib import suppress
+
 import pytest
 from observability import llm_call
+from opentelemetry.trace import StatusCode
 
 from tests.fakes.llm import LLMAPIs
 
@@ -30,6 +33,20 @@ def test_run_of_an_agent(framework: str, apis: LLMAPIs, spans: FinishedSpans) ->
 
     assert content(spans()) == []
     assert spans()
+
+
+@pytest.mark.parametrize(
+    "framework", [each for each in FRAMEWORKS if "tool" in FRAMEWORKS[each][1]]
+)
+def test_run_of_an_agent_whose_tool_fails(
+    framework: str, apis: LLMAPIs, spans: FinishedSpans, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOOL_FAILS", "1")
+    with suppress(ValueError):
+        FRAMEWORKS[framework][0]()
+
+    assert StatusCode.ERROR in [span.status.status_code for span in spans()]
+    assert content(spans()) == []
 
 
 def test_error_that_crosses_llm_call(apis: LLMAPIs, spans: FinishedSpans) -> None:

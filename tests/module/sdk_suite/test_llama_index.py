@@ -104,3 +104,4 @@ def test_failed_tool_is_a_failed_span(
     [tool] = [span for span in spans() if span.name == "execute_tool weather"]
     assert tool.status.status_code is StatusCode.ERROR
     assert attributes(tool)["gen_ai.tool.name"] == "weather"
+    assert content(spans()) == []
