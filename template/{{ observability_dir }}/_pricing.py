@@ -46,6 +46,8 @@ _CONDITION: Final = re.compile(r'"(service_tier|speed|inference_geo)": "(?:on_de
 _STANDARD: Final = ("auto", "default", "on_demand", "standard", "global", "not_available")
 _NUMBER: Final = re.compile(r": ([0-9]{1,15}(?:\.[0-9]+)?)(?=[,}])")
 
+_Price = Callable[["TokenUsage"], Decimal]
+
 
 @dataclass(kw_only=True)
 class TokenUsage:
@@ -149,9 +151,7 @@ def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
 
 
 @lru_cache(maxsize=256)
-def _price_of(
-    provider: str, model: str, quarter: int, *conditions: tuple[str, str]
-) -> Callable[[TokenUsage], Decimal]:
+def _price_of(provider: str, model: str, quarter: int, *conditions: tuple[str, str]) -> _Price:
     """Return a function that prices calls of `model`. A model without a price costs nothing."""
     # genai-prices needs as long for a call as the SDK for all spans of a request. Nearly all prices
     # are a rate per token, which is determined once.

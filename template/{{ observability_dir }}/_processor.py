@@ -26,6 +26,7 @@ _OPERATION: Final = "gen_ai.operation.name"
 # Attributes of an agent or conversation that most instrumentations set on its own span only.
 _INHERITED: Final = ("gen_ai.agent.name", "gen_ai.conversation.id")
 # Attributes that the span of a call has in common with a duplicate.
+_OF_USAGE: Final = ("gen_ai.usage.", "llm.")
 _OF_A_CALL: Final = ("gen_ai.", "anthropic.", "openai.", "http.request.resend_count")
 # A span that outlives its parent leaves an entry that is never removed.
 _MAX_REMEMBERED: Final = 1_000
@@ -60,10 +61,6 @@ class _Call:
         self.marks: set[object] = {str(model).rpartition("/")[2] for model in models if model}
         if self.usage:
             self.marks.add((self.usage.input_tokens, self.usage.output_tokens))
-
-    def remove(self, *prefixes: str) -> None:
-        attributes = self.attributes.items()
-        self.attributes = {k: v for k, v in attributes if not k.startswith(prefixes)}
 
 
 class TelemetryProcessor(SpanProcessor):
@@ -171,15 +168,15 @@ class TelemetryProcessor(SpanProcessor):
         total = sum(each.usage.input_tokens for each in below if each.usage)
         is_sum = call.usage is not None and total == call.usage.input_tokens
         if len(succeeded) > 1 or (len(below) > 1 and is_sum):
-            call.remove("gen_ai.usage.", "llm.")
-            call.attributes[_OPERATION], call.usage, call.marks = "invoke_agent", None, set()
+            kept = ((k, v) for k, v in call.attributes.items() if not k.startswith(_OF_USAGE))
+            call.attributes = {**dict(kept), _OPERATION: "invoke_agent"}
+            call.usage, call.marks = None, set()
         elif same := succeeded or same * call.has_failed:
             inner = same[-1]
             below.remove(inner)
             self._sample(inner.span, is_duplicate=True)
             if inner.usage and "llm.input_tokens" not in call.attributes:
-                call.remove("gen_ai.usage.")  # frameworks lose usage, for example of streams
-                call.usage = inner.usage
+                call.usage = inner.usage  # frameworks lose usage, for example of streams
             added = {k: v for k, v in inner.attributes.items() if k.startswith(_OF_A_CALL)}
             call.attributes = {**added, **call.attributes}
         waiting = call.above.below if call.above else None

@@ -43,18 +43,16 @@ def _instrument(sdk: Any) -> None:
         return  # the SDK creates spans itself
     for name in _INSTRUMENTATIONS[sdk.__name__]:
         with suppress(PackageNotFoundError):
-            package = distribution(f"opentelemetry-instrumentation-{name}")
-            for each in package.entry_points.select(group="opentelemetry_instrumentor"):
-                if is_disabled(each.name):
-                    continue
-                instrumentor = each.load()()
-                if not instrumentor.is_instrumented_by_opentelemetry:
-                    # The one for Gemini works with later versions than it allows, and enables log
-                    # records of each call, for all instrumentations.
-                    emit_event = os.environ.get(_EMIT_EVENT, "false")
-                    instrumentor.instrument(skip_dep_check=name == "google-genai")
-                    os.environ[_EMIT_EVENT] = emit_event
-                return
+            points = distribution(f"opentelemetry-instrumentation-{name}").entry_points
+            [point] = points.select(group="opentelemetry_instrumentor")
+            instrumentor = None if is_disabled(point.name) else point.load()()
+            if instrumentor and not instrumentor.is_instrumented_by_opentelemetry:
+                # The one for Gemini works with later versions than it allows, and enables log records
+                # of each call, for all instrumentations.
+                emit_event = os.environ.get(_EMIT_EVENT, "false")
+                instrumentor.instrument(skip_dep_check=name == "google-genai")
+                os.environ[_EMIT_EVENT] = emit_event
+            return
 
 
 def _instrument_pydantic_ai(module: Any) -> None:
