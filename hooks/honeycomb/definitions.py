@@ -193,6 +193,9 @@ def _read(folder: Path, file: str, problems: list[str]) -> list[Any]:
     path = folder / file
     try:
         text = path.read_text(encoding="utf-8") if os.path.lexists(path) else ""
+        if "\n=======\n" in text:
+            problems.append(f"honeycomb/{file} contains a merge conflict: resolve it.")
+            return []
         return [json.loads(text, object_pairs_hook=_with_unique_keys)] if text.strip() else []
     except _RepeatedKey as error:
         problems.append(f"honeycomb/{file} has the key {error} twice: rename or delete one.")

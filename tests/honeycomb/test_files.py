@@ -138,6 +138,11 @@ INVALID: Final[list[tuple[str, str, str]]] = [
         "triggers.json has the key 'mine' twice: rename or delete one.",
     ),
     (
+        "triggers.json",
+        "<<<<<<< before updating\n{}\n=======\n>>>>>>> after updating\n",
+        "triggers.json contains a merge conflict: resolve it.",
+    ),
+    (
         "boards/overview.json",
         '{"name": "Overview", "name": "Mine"}',
         "boards/overview.json has the key 'name' twice: rename or delete one.",
