@@ -94,7 +94,8 @@ class ExportQueue(SpanExporter):
                 batch.spans.append((known[1], encoded))
                 batch.size += len(encoded)
                 batch.is_closed = batch.size >= _MAX_BATCH_BYTES
-                batch.is_due = batch.is_closed or len(batch.spans) >= self._settings.batch
+                is_full = batch.is_closed or len(batch.spans) == self._settings.batch
+                batch.is_due = batch.is_due or is_full
                 self._bytes += len(encoded)
                 while self._bytes > MAX_QUEUED_BYTES:
                     oldest = self._queue[1]  # the first may be on its way
@@ -106,7 +107,7 @@ class ExportQueue(SpanExporter):
                     with suppress(RuntimeError):  # out of threads: the next span tries again
                         thread.start()
                         self._thread = thread
-                if batch.is_due or len(batch.spans) == 1:
+                if is_full or len(batch.spans) == 1:
                     self._changed.notify_all()
         return SpanExportResult.SUCCESS
 

@@ -48,7 +48,7 @@ _RULES: Final = (
     ("", r"(?:^|[._])(?:ids?|names?|types?|kind|roles?|models?|providers?|operation|versions?)$"),
     ("", r"(?:^|[._])(?:reasons?|formats?|languages?|status|code|tier|fingerprint|address|port)$"),
     ("", r"(?:^|[._])(?:route|method|mode|effort|label|explanation|hash|geo|speed|outcome)$"),
-    ("", r"^\w+\.system$|(?:^|[._])length$"),
+    ("", r"^\w+\.system$|(?:^|[._])(?:length|(?:in|out)put_tokens|cost_usd)$"),
     ("content", f"^{_LLM.pattern}"),
     ("content", r"(?:^|[._])(?:prompts?|completions?|messages|transcripts?)(?:$|[._])"),
     ("content", r"(?:^|[._])(?:instructions|tool_?arguments)(?:$|[._])"),
@@ -126,18 +126,17 @@ def redact_attributes(attributes: Mapping[str, Any], *, is_server: bool = False)
     """Return `attributes` without private values: the same object if it contains none."""
     if _plain.issuperset(attributes):
         return attributes
-    rules = {name: _rule(name[:_MAX_NAME]) for name in attributes.keys() - _plain}
+    rules = {name: _rule(name[:_MAX_NAME]) for name in attributes if name not in _plain}
     is_llm = "bare" in rules.values() and any(map(_LLM.match, attributes))
     redacted = dict(attributes)
     for name, rule in rules.items():
         value = redacted.pop(name)
         is_removed = rule == "query" or (rule == "request" and is_server)
         if rule == "content" or (rule == "bare" and is_llm):
-            is_removed = not isinstance(value, int | float) and not captures_content()
-        if isinstance(value, str):
-            value = _redact_text(rule, value, attributes)
+            is_removed = type(value) not in (bool, int, float) and not captures_content()
         if not is_removed:
-            redacted[name[:_MAX_NAME]] = value
+            text = rule and isinstance(value, str)
+            redacted[name[:_MAX_NAME]] = _redact_text(rule, value, attributes) if text else value
     return attributes if redacted == attributes else redacted
 
 
