@@ -1,4 +1,4 @@
-"""OTLP over HTTP, on one keep-alive connection."""
+"""OTLP over HTTP. Each request has its own connection: receivers close idle ones."""
 
 import encodings.idna  # noqa: F401 - otherwise the first DNS lookup imports it, perhaps during a fork
 import gzip
@@ -58,44 +58,31 @@ class Transport:
     def send(self, request: bytes, timeout: float) -> ExportError | None:
         # Higher levels cost several times as much CPU and save a few percent.
         body = gzip.compress(request, 1) if self._is_compressed else request
-        deadline = time.monotonic() + timeout
-        while True:
-            is_reused = self._connection.sock is not None
-            try:
-                return self._post(body, deadline)
-            except Exception as error:  # noqa: BLE001 - the worker thread must continue
-                self._connection.close()  # the next request opens it again
-                timed_out = time.monotonic() >= deadline or isinstance(error, TimeoutError)
-                if is_reused and isinstance(error, OSError) and not timed_out:
-                    continue  # the server has closed an idle keep-alive connection
-                cause = f"no response in {timeout:g} s" if timed_out else repr(error)[:100]
-                reason = f"could not reach {self._where} ({cause}). Check the endpoint and network."
-                if is_slow := timed_out and self._is_sent:
-                    reason = f"{self._where} is slow ({cause}); spans may be exported twice."
-                return ExportError(reason=reason, retryable=True, timed_out=is_slow)
-
-    def _post(self, body: bytes, deadline: float) -> ExportError | None:
-        self._is_sent, connection = False, self._connection
-        connection.timeout = max(0.001, deadline - time.monotonic())
+        connection, is_sent = self._connection, False
+        connection.timeout, deadline = timeout, time.monotonic() + timeout
         # The timeout limits each read only; a response may arrive byte by byte.
-        timer = Timer(connection.timeout, _abort, (connection,))
+        timer = Timer(timeout, _abort, (connection,))
         timer.daemon = True
         timer.start()
         try:
             connection.request("POST", self._target, body, self._headers)
-            self._is_sent = True
+            is_sent = True
             if time.monotonic() >= deadline:  # the timer cannot abort a TLS handshake
                 raise TimeoutError
             response = connection.getresponse()
             status, answer = response.status, b""
-            # The body is read so that the connection can be reused; the status is enough.
-            with suppress(Exception):
+            with suppress(Exception):  # the status is enough
                 answer = response.read(65_536)
+        except Exception as error:  # noqa: BLE001 - the worker thread must continue
+            timed_out = isinstance(error, TimeoutError) or time.monotonic() >= deadline
+            cause = f"no response in {timeout:g} s" if timed_out else repr(error)[:100]
+            reason = f"could not reach {self._where} ({cause}). Check the endpoint and network."
+            if is_slow := timed_out and is_sent:
+                reason = f"{self._where} is slow ({cause}); spans may be exported twice."
+            return ExportError(reason=reason, retryable=True, timed_out=is_slow)
         finally:
             timer.cancel()
-        # After another status, bytes of a faulty response may precede the next one.
-        if status != 200 or not response.isclosed() or response.will_close:
-            connection.close()
+            connection.close()  # the next request opens it again
         if 200 <= status < 300:
             return partial_success(answer, self._where)
         hint = "" if status in _RETRYABLE | _SPLITTABLE else " Check the endpoint."

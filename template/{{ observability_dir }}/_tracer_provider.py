@@ -14,7 +14,6 @@ from opentelemetry import trace
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.context import Context
 from opentelemetry.sdk import trace as sdk
-from opentelemetry.sdk.trace.sampling import Decision
 from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, format_span_id
 from opentelemetry.util.types import Attributes
 
@@ -130,9 +129,9 @@ class _Tracer(sdk.Tracer):
             if not parent.is_valid:
                 trace_id, flags = ids.generate_trace_id(), TraceFlags(_RANDOM)
             result = self.sampler.should_sample(context, trace_id, name, kind, attributes, links)
-            is_sampled = result.decision is Decision.RECORD_AND_SAMPLE
-            flags, state = TraceFlags(flags & _RANDOM | is_sampled), result.trace_state
-            if result.decision is Decision.DROP:
+            flags = TraceFlags(flags & _RANDOM | result.decision.is_sampled())
+            state = result.trace_state
+            if not result.decision.is_recording():
                 span_id = ids.generate_span_id()
                 return trace.NonRecordingSpan(SpanContext(trace_id, span_id, False, flags, state))
         span: Any = object.__new__(self.span_class)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context, trace
 
-from .._settings import excluded_urls, is_disabled, trusts_incoming
+from .._settings import Settings, excluded_urls, is_disabled
 from .._setup import flush_at_shutdown, hold_trace, setup_observability
 from ..spans import REQUEST, is_expected, is_recorded, record_exception, traced, tracer
 from . import never_raises
@@ -59,7 +59,8 @@ def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
     """Return a function that is true for excluded paths and limits a request's trace context."""
     paths, pattern = frozenset(untraced_paths), excluded_urls()
     # The trace state contains a weight.
-    most = {b"traceparent": 512, b"tracestate": 512 if trusts_incoming() else -1, b"baggage": 8_192}
+    state = 512 if Settings().trust_incoming else -1
+    most = {b"traceparent": 512, b"tracestate": state, b"baggage": 8_192}
 
     def is_excluded(scope: Any) -> bool:
         if not most.keys().isdisjoint(dict(headers := scope.get("headers", ()))):
