@@ -141,12 +141,6 @@ class ExportQueue(SpanExporter):
             self._is_shut_down = self._is_urgent = True
             self._changed.notify_all()
 
-    def wait_for_imports(self) -> None:
-        """Wait before a fork: a module that is half imported then remains so in the child."""
-        with suppress(Exception):
-            if self._thread and not self._transport:
-                self._connect()
-
     def _run(self) -> None:
         try:
             while not self._is_shut_down:

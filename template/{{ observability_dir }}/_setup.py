@@ -155,13 +155,6 @@ def _create_provider(settings: Settings, resource: Resource) -> TracerProvider:
     return TracerProvider(**options)
 
 
-def _before_fork() -> None:
-    """Wait for imports on other threads: a module that is half imported remains so in the child."""
-    price_loader.finish(5.0)
-    if _queue:
-        _queue.wait_for_imports()
-
-
 def _after_fork() -> None:
     """Start empty in the child: the parent process exports what it has created."""
     global _lock
@@ -178,20 +171,16 @@ def _flush_when_a_worker_exits(_: object = None) -> None:
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_child=_after_fork)
+    # A module that another thread is importing would remain half imported in the child.
+    os.register_at_fork(before=lambda: price_loader.finish(5.0), after_in_child=_after_fork)
 
 
 def _create_exporter(settings: Settings, resource: Resource) -> SpanExporter:
     global _queue
     if settings.exporter == "console":
         return ConsoleSpanExporter()
-    # Imported on the worker thread: start-up needs neither TLS nor HTTP.
-    transport = f"._{settings.protocol.partition('/')[0]}"
-    queue: Any = ExportQueue(
-        lambda: import_module(transport, __package__).Transport(settings),
-        encode_resource(resource),
-        settings,
-    )
+    transport = import_module(f"._{settings.protocol.partition('/')[0]}", __package__).Transport
+    queue: Any = ExportQueue(lambda: transport(settings), encode_resource(resource), settings)
     if settings.console:
         export, show = queue.export, ConsoleSpanExporter().export
         queue.export = lambda spans: (show(spans), export(spans))[1]
