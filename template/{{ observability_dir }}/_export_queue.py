@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from threading import Condition, RLock, Thread
 from typing import Any, Final
 
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
@@ -59,7 +60,7 @@ class ExportQueue(SpanExporter):
     transport: its `send(request, timeout)` returns None or an ExportError in `timeout` seconds.
     """
 
-    def __init__(self, connect: Callable[[], Any], resource: bytes, settings: Settings) -> None:
+    def __init__(self, connect: Callable[[], Any], resource: Resource, settings: Settings) -> None:
         self._connect, self._resource, self._settings = connect, resource, settings
         self._timeout = settings.timeout  # doubles, up to 30 s, if the receiver responds later
         self._scopes: dict[int, tuple[object, bytes]] = {}

@@ -11,7 +11,7 @@ from struct import Struct
 from typing import Any, Final
 
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import Event, ReadableSpan
+from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext
 
@@ -24,18 +24,13 @@ _SHORT_VALUE: Final = 1_024
 VARINT: Final = rb"([\x80-\xff]{0,9}[\x00-\x7f])"  # in the few messages that are decoded
 
 
-def encode_span(span: ReadableSpan) -> bytes:
+def encode_span(span: ReadableSpan, *, is_huge: bool = False) -> bytes:
     """Encode a Span message. Truncates long values; of a huge span, only short ones are kept."""
-    attributes = span.attributes or {}
-    encoded = _span(span, attributes, span.events)
-    if len(encoded) > _MAX_SPAN_BYTES:
-        short = {name: each for name, each in attributes.items() if len(str(each)) <= _SHORT_VALUE}
-        encoded = _span(span, short, ())
-    return encoded
-
-
-def _span(span: ReadableSpan, attributes: Mapping[str, Any], events: Iterable[Event]) -> bytes:
     context, parent, status = span.context, span.parent, span.status
+    attributes, events = span.attributes or {}, span.events
+    if is_huge:
+        attributes = {k: v for k, v in attributes.items() if len(str(v)) <= _SHORT_VALUE}
+        events = ()
     parts = [_ids(context)]
     if context.trace_state:
         parts.append(_text(b"\x1a", context.trace_state.to_header()))
@@ -59,7 +54,10 @@ def _span(span: ReadableSpan, attributes: Mapping[str, Any], events: Iterable[Ev
         message = _text(b"\x12", status.description or "")
         parts.append(_field(b"\x7a", message + b"\x18" + _varint(status.status_code.value)))
     parts += (b"\x85\x01", _fixed32(flags))
-    return b"".join(parts)
+    encoded = b"".join(parts)
+    if len(encoded) > _MAX_SPAN_BYTES and not is_huge:
+        return encode_span(span, is_huge=True)
+    return encoded
 
 
 def _ids(context: SpanContext) -> bytes:
@@ -73,10 +71,6 @@ def _name_and_kind(name: str, kind: int) -> bytes:
     return _text(b"\x2a", name) + b"\x30" + _varint(kind + 1)
 
 
-def encode_resource(resource: Resource) -> bytes:
-    return _field(b"\x0a", _attributes(b"\x0a", resource.attributes))
-
-
 def encode_scope(scope: InstrumentationScope | None) -> bytes:
     if scope is None:
         return b""
@@ -84,13 +78,14 @@ def encode_scope(scope: InstrumentationScope | None) -> bytes:
     return _field(b"\x0a", name + _attributes(b"\x1a", scope.attributes or {}))
 
 
-def encode_request(resource: bytes, spans: Iterable[tuple[bytes, bytes]]) -> bytes:
+def encode_request(resource: Resource, spans: Iterable[tuple[bytes, bytes]]) -> bytes:
     """Encode an ExportTraceServiceRequest of encoded spans, each with its encoded scope."""
     by_scope: dict[bytes, list[bytes]] = {}
     for scope, span in spans:
         by_scope.setdefault(scope, []).append(_field(b"\x12", span))
     scopes = [_field(b"\x12", scope + b"".join(spans)) for scope, spans in by_scope.items()]
-    return _field(b"\x0a", resource + b"".join(scopes))
+    described = _field(b"\x0a", _attributes(b"\x0a", resource.attributes))
+    return _field(b"\x0a", described + b"".join(scopes))
 
 
 def _attributes(tag: bytes, attributes: Mapping[str, Any]) -> bytes:

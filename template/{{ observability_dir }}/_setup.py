@@ -21,7 +21,6 @@ from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SpanExporter
 from opentelemetry.sdk.version import __version__ as sdk_version
 
 from ._export_queue import SHUTDOWN_SECONDS, ExportQueue
-from ._otlp import encode_resource
 from ._pricing import price_loader
 from ._processor import TelemetryProcessor
 from ._sampling import ProbabilitySampler, SnapshotSafeIdGenerator
@@ -180,7 +179,7 @@ def _create_exporter(settings: Settings, resource: Resource) -> SpanExporter:
     if settings.exporter == "console":
         return ConsoleSpanExporter()
     transport = import_module(f"._{settings.protocol.partition('/')[0]}", __package__).Transport
-    queue: Any = ExportQueue(lambda: transport(settings), encode_resource(resource), settings)
+    queue: Any = ExportQueue(lambda: transport(settings), resource, settings)
     if settings.console:
         export, show = queue.export, ConsoleSpanExporter().export
         queue.export = lambda spans: (show(spans), export(spans))[1]

@@ -105,7 +105,7 @@ def exporting(receiver: ScriptedReceiver, **options: str) -> Iterator[ExportQueu
         options["OTEL_EXPORTER_OTLP_PROTOCOL"] = "grpc"
     to = read_settings(receiver.endpoint, **options)
     transport: Any = _grpc if to.protocol == "grpc" else _http
-    yield ExportQueue(lambda: transport.Transport(to), b"", to)
+    yield ExportQueue(lambda: transport.Transport(to), Resource({}), to)
 
 
 def create(queue: ExportQueue, *names: str, **attributes: Any) -> None:
@@ -541,7 +541,7 @@ def test_transport_that_raises_ends_no_thread() -> None:
                 raise OverflowError("timestamp out of range")
 
     transport = Broken()
-    queue = ExportQueue(lambda: transport, b"", read_settings("http://127.0.0.1"))
+    queue = ExportQueue(lambda: transport, Resource({}), read_settings("http://127.0.0.1"))
     create(queue, "one")
     flush(queue)
     queue.shutdown()

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("opentelemetry.proto", reason="requires opentelemetry-proto")
 
 from observability._export_queue import ExportQueue, partial_success
-from observability._otlp import encode_request, encode_resource, encode_scope, encode_span
+from observability._otlp import encode_request, encode_scope, encode_span
 from observability._processor import TelemetryProcessor
 from observability._settings import Settings
 from opentelemetry import trace
@@ -99,7 +99,7 @@ def span_with(attributes: Mapping[str, Any]) -> ReadableSpan:
 def encoded(span: ReadableSpan) -> bytes:
     """Encode a request with `span` as its only one."""
     spans = [(encode_scope(span.instrumentation_scope), encode_span(span))]
-    return encode_request(encode_resource(span.resource), spans)
+    return encode_request(span.resource, spans)
 
 
 def decoded(span: ReadableSpan) -> Any:
@@ -283,9 +283,7 @@ def test_request_contains_the_resource_and_each_scope_once() -> None:
     spans = [(scope, encode_span(one)), (encode_scope(None), encode_span(two))]
     spans.append((scope, encode_span(three)))
 
-    request = ExportTraceServiceRequest.FromString(
-        encode_request(encode_resource(one.resource), spans)
-    )
+    request = ExportTraceServiceRequest.FromString(encode_request(one.resource, spans))
 
     [resource_spans] = request.resource_spans
     assert {pair.key: python(pair.value) for pair in resource_spans.resource.attributes} == {
@@ -303,7 +301,7 @@ def test_request_contains_the_resource_and_each_scope_once() -> None:
 def test_large_request_contains_every_span() -> None:
     spans = [(b"", encode_span(span_with({"n": n}))) for n in range(3_000)]
 
-    request = ExportTraceServiceRequest.FromString(encode_request(b"", spans))
+    request = ExportTraceServiceRequest.FromString(encode_request(Resource({}), spans))
 
     [scope_spans] = request.resource_spans[0].scope_spans
     assert [python(span.attributes[0].value) for span in scope_spans.spans] == list(range(3_000))
@@ -395,7 +393,7 @@ def test_span_that_cannot_be_encoded_is_dropped_with_one_warning(
     arguments: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1"}
-    queue = ExportQueue(AcceptingTransport, b"", Settings(variables=variables))
+    queue = ExportQueue(AcceptingTransport, Resource({}), Settings(variables=variables))
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(TelemetryProcessor(queue))
     tracer = provider.get_tracer("orders")
