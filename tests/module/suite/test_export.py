@@ -427,7 +427,7 @@ def test_export_recovers_after_a_thousand_failures(monkeypatch: pytest.MonkeyPat
                 raise OSError("no route to host")
 
     with Log() as log:
-        queue = ExportQueue(Unreachable, b"", read_settings("http://127.0.0.1"))
+        queue = ExportQueue(Unreachable, Resource({}), read_settings("http://127.0.0.1"))
         create(queue, "one")
         flush(queue)
         queue.shutdown()
@@ -607,7 +607,8 @@ def test_slow_receiver_is_sent_each_span_about_once(protocol: type[ScriptedRecei
 
 
 def test_backlog_is_sent_in_large_requests() -> None:
-    with ScriptedReceiver() as receiver, exporting(receiver, **WAITING) as queue:
+    options = WAITING | {"OTEL_EXPORTER_OTLP_TIMEOUT": "600"}
+    with ScriptedReceiver() as receiver, exporting(receiver, **options) as queue:
         for _ in range(200):
             create(queue, *(["span"] * 100), text="x" * 100)
         flush(queue)
