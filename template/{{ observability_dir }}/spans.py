@@ -100,7 +100,7 @@ def span_attributes(
     threads that copy the context inherit the attributes, which are never sent to other services.
     """
     named = {"user.id": user_id, "gen_ai.conversation.id": conversation_id}
-    given = {**(attributes or {}), **others, **named}
+    given = {**named, **(attributes or {}), **others}
     added = {name: value for name, value in given.items() if value is not None}
     before: Any = context.get_value(SHARED) or {}
     trace.get_current_span().set_attributes(added)

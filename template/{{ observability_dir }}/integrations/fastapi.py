@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -83,12 +82,12 @@ def _trace_with_contrib(is_excluded: Callable[[Any], bool]) -> Any:
     except ImportError:
         package = "opentelemetry-instrumentation-fastapi"
         raise ImportError(f"FastAPI before 0.142 requires {package}; install it.") from None
-    options: dict[str, Any] = {"default_span_details": contrib._get_default_span_details}
-    if "exclude_spans" in inspect.signature(contrib.OpenTelemetryMiddleware).parameters:
-        options["exclude_spans"] = ["receive", "send"]
+    details = contrib._get_default_span_details
 
     def trace_requests(app: ASGIApp) -> ASGIApp:
-        traced_app = contrib.OpenTelemetryMiddleware(_Observed(app), **options)
+        traced_app = contrib.OpenTelemetryMiddleware(_Observed(app), default_span_details=details)
+        # Older versions create these spans nevertheless; the span processor drops them.
+        traced_app.exclude_receive_span = traced_app.exclude_send_span = True
 
         async def trace_request(scope: Scope, receive: Receive, send: Send) -> None:
             if REQUEST not in scope and is_excluded(scope):

@@ -69,9 +69,8 @@ def _span(client: Any, request: Any, args: Any, kwargs: Any) -> Iterator[Callabl
     with suppress(ValueError):  # an invalid URL, which the client rejects
         url = str(client._build_url(args[0]) if is_aiohttp else request.url)
         parts = urlsplit(url)
-        attributes["server.address"] = parts.hostname or ""
-        attributes["server.port"] = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
-        attributes["url.full"] = url
+        port = parts.port or {"http": 80, "https": 443}.get(parts.scheme, 0)
+        attributes |= {"server.address": parts.hostname or "", "server.port": port, "url.full": url}
     with traced(method, attributes, kind=trace.SpanKind.CLIENT) as span:
         propagate.inject(headers)
         context.attach(context.set_value(_SUPPRESSED, True))  # until `traced` restores the context

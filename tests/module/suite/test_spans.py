@@ -116,10 +116,13 @@ def test_attributes_of_nested_blocks_add_up_and_none_is_left_out(spans: Finished
             pass
         with traced("outer"):
             pass
+    with span_attributes({"user.id": "u-2"}), traced("named"):
+        pass
 
     assert {span.name: dict(span.attributes or {}) for span in spans()} == {
         "inner": {"user.id": "u-1", "tier": "paid"},
         "outer": {"user.id": "u-1", "tier": "free"},
+        "named": {"user.id": "u-2"},
     }
 
 
