@@ -19,7 +19,7 @@ from ._settings import captures_content
 
 _MAX_NAME: Final = 255
 _MAX_TEXT: Final = 4_096
-_MAX_LONG_TEXT: Final = 16_384  # of SQL or a stack trace
+MAX_LONG_TEXT: Final = 16_384  # of SQL or a stack trace
 _MAX_NAMES: Final = 4_096
 _FIELDS: Final = (
     *("name", "context", "kind", "parent", "resource", "attributes", "events", "links", "status"),
@@ -69,9 +69,7 @@ _PREFIX: Final = (
     r"|\bError code: \d{3}|(?<!\w)[45]\d\d [A-Z_]{3,99}(?=\. )|\blitellm\.\w{1,99}"
     r"|\(\w{1,99}\) when calling the (?:Converse|InvokeModel)\w{0,99} operation"
 )
-_QUOTED: Final = re.compile(
-    rf"(?P<kept>{_PREFIX})|\[SQL: |\[parameters: |\bDETAIL: |\binput_value="
-)
+_QUOTED: Final = re.compile(rf"(?P<kept>{_PREFIX})|\[SQL: |\[parameters: |DETAIL: |input_value=")
 _QUERY: Final = re.compile(r"(?<=[\w/])\?[\w%\[][^\s'\"<>]*|(?<=://)[^\s/@'\"]{1,999}@")
 # What is kept of a stack trace: frames with their source, classes of exceptions, how they are chained.
 _TRACEBACK: Final = re.compile(
@@ -152,7 +150,7 @@ def _rule(name: str) -> str:
 def _redact_text(rule: str, value: str, attributes: Mapping[str, Any]) -> str:
     if rule == "sql":
         system = attributes.get("db.system.name") or attributes.get("db.system")
-        return redact_sql(value, str(system))
+        return redact_sql(value[:MAX_LONG_TEXT], str(system))
     if rule in ("request", "url"):
         return _QUERY.sub("", value[:_MAX_TEXT]).partition("#")[0]
     if rule == "message":
@@ -175,13 +173,10 @@ def copy_span(span: ReadableSpan, **changed: Any) -> ReadableSpan:
     return ReadableSpan(**fields, **changed)
 
 
-def redact_sql(statement: str, dialect: str) -> str:
-    """Replace each text and number in `statement` with a question mark, and join its lines."""
-    return _redact_sql(statement[:_MAX_LONG_TEXT], dialect)
-
-
 @lru_cache(maxsize=512)
-def _redact_sql(statement: str, dialect: str) -> str:
+def redact_sql(statement: str, dialect: str) -> str:
+    """Replace values in `statement` by question marks. Pass at most MAX_LONG_TEXT characters."""
+
     def replace(token: re.Match[str]) -> str:
         return " " if token[0].startswith(("--", "/*", "#")) else token[1] or "?"
 
@@ -233,7 +228,7 @@ def _redact_description(description: str, span: ReadableSpan) -> str:
 
 def redact_stack(text: str) -> str:
     """Keep the frames of a stack trace and the classes of its exceptions, without messages or notes."""
-    if len(text) > 2 * _MAX_LONG_TEXT:
-        text = f"{text[:_MAX_LONG_TEXT]}\n{text[-_MAX_LONG_TEXT:]}"
+    if len(text) > 2 * MAX_LONG_TEXT:
+        text = f"{text[:MAX_LONG_TEXT]}\n{text[-MAX_LONG_TEXT:]}"
     text = re.sub(r"(?m)^ *[|+] ", "", text)  # before the lines of an exception group
-    return "\n".join(match[0] for match in _TRACEBACK.finditer(text))[-_MAX_LONG_TEXT:]
+    return "\n".join(match[0] for match in _TRACEBACK.finditer(text))[-MAX_LONG_TEXT:]

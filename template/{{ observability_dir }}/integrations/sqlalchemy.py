@@ -4,7 +4,7 @@ from typing import Any
 
 from opentelemetry import context, trace
 
-from .._redaction import redact_sql
+from .._redaction import MAX_LONG_TEXT, redact_sql
 from ..spans import record_exception, tracer
 
 # OpenTelemetry's names for SQLAlchemy's dialects, if they differ.
@@ -26,7 +26,7 @@ def _start_span(connection: Any, cursor: Any, statement: str, *others: Any) -> N
     if not trace.get_current_span(current).get_span_context().is_valid:
         return
     name = connection.dialect.name
-    query = redact_sql(statement, name)
+    query = redact_sql(statement[:MAX_LONG_TEXT], name)
     span = tracer().start_span(
         query.split(None, 1)[0].upper() if query else "QUERY",
         current,
