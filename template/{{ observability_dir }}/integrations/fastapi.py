@@ -35,6 +35,7 @@ def instrument_app(
         return
     from starlette.middleware import Middleware
 
+    is_traced = vars(app).get("_is_instrumented_by_opentelemetry")  # by the contrib package
     is_excluded, observe = _exclusion(untraced_paths), _Observed
     # FastAPI 0.142 and later traces itself; before, the contrib package traces it.
     if telemetry := vars(app).get("_telemetry"):
@@ -44,12 +45,13 @@ def instrument_app(
             operation_spans=False,  # by default, each request has four or five spans
             auto_configure=False,  # its own exporter would export each span a second time
         )
-    elif not getattr(app, "_is_instrumented_by_opentelemetry", False):
+    elif not is_traced:
         observe = _trace_with_contrib(is_excluded)
-    vars(app)["_is_instrumented_by_opentelemetry"] = True  # read by the contrib package
-    build_middleware_stack = app.build_middleware_stack
     app.user_middleware.append(Middleware(_Observed))
-    app.build_middleware_stack = lambda: observe(build_middleware_stack())  # type: ignore[method-assign]
+    if not is_traced:
+        build_middleware_stack = app.build_middleware_stack
+        app.build_middleware_stack = lambda: observe(build_middleware_stack())  # type: ignore[method-assign]
+    vars(app)["_is_instrumented_by_opentelemetry"] = True
     _trace_background_tasks()
     app.state.is_observed = True
 
@@ -103,7 +105,7 @@ class _Observed:
     """Record the failures of a request, outside and inside middleware that may respond to them."""
 
     def __init__(self, app: ASGIApp) -> None:
-        self.app = app  # FastAPI follows this name to the contrib package's middleware
+        self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request, release_trace = scope.get(REQUEST), None
@@ -121,9 +123,9 @@ class _Observed:
                 context.attach(context.set_value(REQUEST, request))
                 receive, release_trace = partial(request.receive, receive), hold_trace(span)
         if request is None:
-            return await self.app(scope, receive, send)
+            return await self._app(scope, receive, send)
         try:
-            await self.app(scope, receive, partial(request.send, send))
+            await self._app(scope, receive, partial(request.send, send))
             request.record(None)
         except BaseException as error:
             request.record(error)
