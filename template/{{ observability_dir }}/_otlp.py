@@ -1,8 +1,7 @@
 """The protobuf messages of OTLP, encoded by hand: five times faster than the official encoder.
 
 A span is encoded as it ends, so that no thread stalls the event loop for a whole batch, and bytes
-in a queue cost the garbage collector nothing. The message and field numbers are those of
-opentelemetry/proto/trace/v1/trace.proto.
+in a queue cost the garbage collector nothing. The numbers of fields are those of trace.proto.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,6 +13,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext
+
+from ._redaction import redact_attributes
 
 _fixed32, _fixed64, _double, _times = (Struct(f"<{each}").pack for each in ("I", "Q", "d", "BQBQ"))
 # Bits of a span's flags: whether its parent is remote is known, and it is.
@@ -47,7 +48,7 @@ def encode_span(span: ReadableSpan, *, is_huge: bool = False) -> bytes:
         time = b"\x09" + _fixed64(event.timestamp) + _text(b"\x12", event.name)
         parts.append(_field(b"\x5a", time + _attributes(b"\x1a", event.attributes or {})))
     for link in span.links:
-        ids = _ids(link.context) + _attributes(b"\x22", link.attributes or {})
+        ids = _ids(link.context) + _attributes(b"\x22", redact_attributes(link.attributes or {}))
         bits = link.context.trace_flags | _REMOTE_KNOWN | _REMOTE * link.context.is_remote
         parts.append(_field(b"\x6a", ids + b"\x35" + _fixed32(bits)))
     if status.status_code.value:

@@ -160,11 +160,9 @@ def _redact_text(rule: str, value: str, attributes: Mapping[str, Any]) -> str:
 
 def redact_event(event: Event) -> Event | None:
     """Return `event` without private values, or None if nothing of it is left to export."""
-    attributes = event.attributes or {}
-    redacted = redact_attributes(attributes)
-    if redacted is attributes:
-        return event
-    return Event(event.name, redacted, event.timestamp) if redacted else None
+    redacted = redact_attributes(attributes := event.attributes or {})
+    changed = Event(event.name, redacted, event.timestamp) if redacted else None
+    return event if redacted is attributes else changed
 
 
 def copy_span(span: ReadableSpan, **changed: Any) -> ReadableSpan:

@@ -43,12 +43,11 @@ _providers: list[Any] = []  # of spans, log records and metrics
 
 @never_raises("Could not set up telemetry; the service runs without it")
 def setup_observability(service_name: str | None = None) -> None:
-    """Configure telemetry from the environment. Call it before the application is created.
+    """Configure telemetry from the environment, before the application is created. Never raises.
 
     `service_name` becomes `service.name` and thereby the dataset in Honeycomb; it defaults to the
     name of this project. An existing global TracerProvider is kept; a span processor is added to it.
-    Without a key or an endpoint, one warning is logged and nothing is exported. Calling it again has
-    no effect. Never raises.
+    Without a key or endpoint, one warning is logged and nothing is exported. Later calls do nothing.
     """
     with _lock:
         if not _is_set_up:

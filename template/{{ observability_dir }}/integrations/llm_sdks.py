@@ -39,6 +39,8 @@ def instrument_llm_sdks() -> None:
 
 
 def _instrument(sdk: Any) -> None:
+    if sdk.__name__ == "openai" and find_spec("httpx2"):
+        __import__("httpx2")  # half imported, by the thread that loads prices, it fails a call
     if sdk.__name__ == "anthropic" and find_spec("anthropic._tracing"):
         return  # the SDK creates spans itself
     for name in _INSTRUMENTATIONS[sdk.__name__]:

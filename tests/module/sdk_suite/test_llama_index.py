@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import subprocess
+import sys
 from typing import Any, Final
 
 import pytest
@@ -105,3 +107,54 @@ def test_failed_tool_is_a_failed_span(
     assert tool.status.status_code is StatusCode.ERROR
     assert attributes(tool)["gen_ai.tool.name"] == "weather"
     assert content(spans()) == []
+
+
+FIRST_CALL: Final = """
+import sys, threading, time
+from importlib.machinery import PathFinder
+
+# On another thread, the import of httpx2 does not end before the call.
+called = threading.Event()
+class Gate:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        spec = PathFinder.find_spec(name, path) if name == "httpx2" else None
+        if spec:
+            execute = spec.loader.exec_module
+            def wait(module):
+                if threading.current_thread() is not threading.main_thread():
+                    called.wait(60)
+                execute(module)
+            spec.loader.exec_module = wait
+        return spec
+sys.meta_path.insert(0, Gate)
+
+from observability import llm_call, setup_observability
+setup_observability()
+import openai
+
+with llm_call("openai", "gpt-4o-mini") as call:
+    while "httpx2" not in sys.modules:
+        time.sleep(0.01)
+    message = {"role": "user", "content": "a PROMPT"}
+    response = openai.OpenAI().chat.completions.create(model="gpt-4o-mini", messages=[message])
+    call.record_usage(response.usage)
+called.set()
+print(response.choices[0].message.content)
+"""
+
+
+def test_first_call_does_not_find_a_library_that_genai_prices_has_half_imported(
+    apis: LLMAPIs,
+) -> None:
+    # OpenAI 2, which LlamaIndex requires, uses httpx2 if it is imported.
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_CALL],
+        env={**os.environ, **apis.variables, "OTEL_TRACES_EXPORTER": "console"},
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert "Hello, COMPLETION." in done.stdout

@@ -9,6 +9,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from observability import get_tracer, instrument_app, llm_call, traced
+from observability._otlp import encode_span
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 from pydantic import BaseModel, Field
@@ -227,6 +228,17 @@ def test_event_with_content_does_not_leave(name: str, attribute: str, spans: Fin
     [chat] = spans()
     assert SECRET not in complete(chat)
     assert "gen_ai.evaluation.result" in [event.name for event in chat.events]
+
+
+def test_content_of_a_link_does_not_leave(spans: FinishedSpans) -> None:
+    context = get_tracer("an.instrumentation").start_span("chat").get_span_context()
+    attributes = {"gen_ai.prompt": SECRET, "url.full": f"https://host/?key={SECRET}", "kind": "a"}
+    with get_tracer("an.instrumentation").start_as_current_span("work") as span:
+        span.add_link(context, attributes)
+
+    [work] = spans()
+    assert SECRET.encode() not in encode_span(work)
+    assert b"https://host/" in encode_span(work)
 
 
 @pytest.mark.parametrize("name", CONTENT)
