@@ -65,10 +65,10 @@ def adopt(
     recorded = answers_file(root)
     bare = _without_module(root, recorded)
     target = choose_app(console, bare, app, can_ask=not yes)
-    if recorded is not None and _reaches_module(root, target.label):
+    if recorded is not None and _reaches_module(root, target.identity):
         recorded = None
         planned, answers = Project(root), {}
-        target = choose_app(console, planned, target.label, can_ask=False)
+        target = choose_app(console, planned, target.identity, can_ask=False)
     else:
         routes = [route for route in find_routes(bare)[0] if route.app == target]
         answers = answers_for(bare, target, routes) | _given(data)
@@ -97,7 +97,7 @@ def adopt(
         move_module(root, recorded, answers)
     elif answers:
         copy_template(root, answers, skip)
-    return _wire(console, root, target.label, beside=beside)
+    return _wire(console, root, target.identity, beside=beside)
 
 
 def _without_module(root: Path, recorded: Path | None) -> Project:
@@ -147,5 +147,5 @@ def _wire(console: Console, root: Path, label: str, *, beside: bool) -> int:
         write(plan)
     print_plan(console, plan, is_dry_run=False)
     if find_interpreter(root, target.path.parent) and not plan.failed:
-        check_app(console, Project(root), target.label)
+        check_app(console, Project(root), target.identity)
     return int(plan.failed)

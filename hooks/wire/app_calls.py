@@ -34,6 +34,13 @@ class AppCall:
         file = self.path.parent if self.path.stem == "__init__" else self.path.with_suffix("")
         return f"{'.'.join(file.parts)}:{self.name or self.function}"
 
+    @property
+    def identity(self) -> str:
+        """A value of `--app` that no other application has, unlike `label`."""
+        if not (self.name and self.function):
+            return self.label
+        return f"{self.label.removesuffix(self.name)}{self.function}.{self.name}"
+
 
 def app_calls(source: Source, subclasses: frozenset[str] = frozenset()) -> list[AppCall]:
     """Return each call of FastAPI, or of one of its `subclasses`, in source order."""

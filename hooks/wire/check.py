@@ -95,7 +95,6 @@ def _check_route(
         else:
             result = _checked(project, app, route, image.python, used)
             if not (result.missing and container.base):
-                sources = _sources(route)
                 wanted = container.python and ".".join(map(str, container.python))
                 python = f"Python {image.version}"
                 if wanted and wanted != image.version:
@@ -109,7 +108,7 @@ def _check_route(
                 return replace(
                     _explained(project, route, result, image.python, local),
                     used=f"with the files and packages of {route.place}",
-                    packages=f"the {image.packages} that {sources} installs, with {python}",
+                    packages=f"the {image.packages} that {_installing(route)}, with {python}",
                 )
             note = (
                 f"the packages of {route.place} were not used: {result.missing} is not among them, but"
@@ -122,9 +121,10 @@ def _check_route(
     return replace(_checked(project, app, route, local, used), used=text, note=note)
 
 
-def _sources(route: Route) -> str:
-    places = (str(each.place) for each in uv_commands(route.container))
-    return ", ".join(dict.fromkeys(places))
+def _installing(route: Route) -> str:
+    """Return the places that install packages, with the verb."""
+    places = list(dict.fromkeys(str(each.place) for each in uv_commands(route.container)))
+    return f"{', '.join(places)} {'installs' if len(places) == 1 else 'install'}"
 
 
 def _explained(
@@ -140,10 +140,9 @@ def _explained(
     if own and not is_local:
         reason = f"{own[0]} is not in the image, or not on its import path"
         return replace(result, failure=f"{result.failure}; {reason}")
-    sources = _sources(route)
     if _has_module(python, name):
         remedy = (
-            f"{sources} installs a version of {name} without it. Pin the one that the code needs"
+            f"{_installing(route)} a version of {name} without it. Pin the one that the code needs"
         )
         return replace(result, failure=f"{result.failure}. {remedy}")
     found = dependency_files(project, route)
@@ -151,7 +150,7 @@ def _explained(
     remedy = f"Add its package to {', '.join(paths)}" if paths else "Add its package"
     if any(each.command.is_locked for each, _ in found):
         remedy += " if it is not there, and update the lock file"
-    failure = f"No module named '{result.missing}' in the packages that {sources} installs"
+    failure = f"No module named '{result.missing}' in the packages that {_installing(route)}"
     if local is not None and is_local:
         failure += f", although {local.parent.parent.name} has it"
     return replace(result, failure=f"{failure}. {remedy}")

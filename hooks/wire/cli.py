@@ -77,7 +77,7 @@ def main(
         target = choose_app(console, project, app, can_ask=not yes)
         if only_check:
             seconds = CHECK_SECONDS if wait is None else wait
-            return check_app(console, project, target.label, seconds)
+            return check_app(console, project, target.identity, seconds)
         progress("Planning the edits ...")
         plan = plan_wiring(project, target, beside=beside, dry_run=dry_run)
     progress("")
@@ -95,7 +95,7 @@ def main(
     if target and can_check and not plan.failed and not dry_run:
         # Does not change the exit status: the packages may not be installed yet.
         seconds = SECONDS if wait is None else wait
-        check_app(console, Project(project.root), target.label, seconds)
+        check_app(console, Project(project.root), target.identity, seconds)
     return int(plan.failed)
 
 

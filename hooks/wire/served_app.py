@@ -39,7 +39,7 @@ class SeveralApps(EditRefused):
 
     def __init__(self, apps: Sequence[AppCall]) -> None:
         super().__init__("Several applications may be served. Choose one:", _options(apps))
-        self.labels = [app.label for app in apps]
+        self.labels = _labels(apps)
 
 
 def hints(project: Project) -> Iterator[Hint]:
@@ -196,9 +196,15 @@ def _wanted_app(project: Project, found: Sequence[AppCall], wanted: str) -> AppC
     module, _, attribute = wanted.partition(":")
     module = module.removesuffix(".py").replace("/", ".")
     hint = Hint(Path(), module, attribute or "app")
-    for each in found:
-        if is_module(each.path, module) and attribute in (each.name, each.function):
-            return each
+    matching = [each for each in found if each.identity == wanted] or [
+        each
+        for each in found
+        if is_module(each.path, module) and attribute in (each.name, each.function)
+    ]
+    if len({each.identity for each in matching if each.name == attribute}) > 1:
+        raise SeveralApps(matching)
+    if matching:
+        return matching[0]
     for each in found:
         if _names(project, hint, each):
             return each
@@ -206,7 +212,16 @@ def _wanted_app(project: Project, found: Sequence[AppCall], wanted: str) -> AppC
 
 
 def _options(apps: Sequence[AppCall]) -> str:
-    return "\n".join(f"--app {each.label}    # {each.path}:{each.line}" for each in apps)
+    return "\n".join(
+        f"--app {label}    # {each.path}:{each.line}"
+        for label, each in zip(_labels(apps), apps, strict=True)
+    )
+
+
+def _labels(apps: Sequence[AppCall]) -> list[str]:
+    """Return a value of `--app` for each application: its label, unless another one has that too."""
+    labels = [each.label for each in apps]
+    return [each.identity if labels.count(each.label) > 1 else each.label for each in apps]
 
 
 def _why_none(project: Project) -> str:

@@ -83,7 +83,9 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
         plan.attempt(partial(ship_module, plan, route, app.path, module))
     plan.attempt(lambda: _wire_modal(plan, project, app, module, requirements))
     # Once more, in the edited files.
-    shipped = [route for route in find_routes(plan.project)[0] if route.app.label == app.label]
+    shipped = [
+        route for route in find_routes(plan.project)[0] if route.app.identity == app.identity
+    ]
     texts = [describe(plan.project, route, module) for route in shipped]
     plan.routes = list(dict.fromkeys(texts))
     if not routes:

@@ -19,7 +19,13 @@ from .serving import follow, served_app
 from .shell import Start, commands
 from .starting import start_commands
 
-_DOCKERFILES: Final = ("Dockerfile*", "*.Dockerfile", "*.dockerfile", "Containerfile*")
+_DOCKERFILES: Final = (
+    "Dockerfile*",
+    "dockerfile*",
+    "*.Dockerfile",
+    "*.dockerfile",
+    "Containerfile*",
+)
 _COMPOSE: Final = ("compose*.y*ml", "docker-compose*.y*ml")
 _PLATFORMS: Final = (
     "Procfile*",

@@ -55,6 +55,7 @@ def flat(name: str, dockerfile: str, added: list[str], *printed: str, **more: st
     )
 
 
+TWINS: Final = "from fastapi import FastAPI\n\n\ndef first():\n    app = FastAPI()\n    return app\n\n\ndef second():\n    app = FastAPI(title='2')\n    return app\n\n\nserved = second()\n"
 ROUTES: Final = [
     flat("Dockerfile copies the repository", DOCKERFILE.replace("acme.main", "main"), [],
          "Route: Dockerfile:6 starts main:app with Python 3.12; the module is at /app/observability; packages from requirements.txt"),
@@ -107,6 +108,10 @@ ROUTES: Final = [
                "Dockerfile": "FROM python:3.12\nWORKDIR /app\nCOPY . .\nRUN uv sync --frozen --package acme\nCMD uvicorn acme.main:app\n"},
                {"packages/api/acme/main.py": [IMPORT, CALL], "packages/api/pyproject.toml": [SDK]},
                ("Route: Dockerfile:5 starts packages.api.acme.main:app",), served="acme.main:app", package_dir="packages/api/acme"),
+    Repository("two factories with the same variable", server(TWINS, {"dockerfile": DOCKERFILE.replace("main:app", "main:served"), "requirements.txt": REQUIREMENTS}),
+               {"acme/main.py": ["", IMPORT, "    instrument_app(app)"], "requirements.txt": [NEEDED]}, ("     app = FastAPI(title='2')\n+    instrument_app(app)\n",), served="acme.main:app"),
+    Repository("two factories and the label of both", server(TWINS, {"requirements.txt": REQUIREMENTS}), app="acme.main:app", status=2,
+               printed=("--app acme.main:first.app    # acme/main.py:5", "--app acme.main:second.app    # acme/main.py:10")),
     # Modal
     Repository("Modal file without a requirements file", {"web.py": MODAL_APP.format(imports="", options="", image='pip_install("jinja2", "fastapi[standard]")', body="    from fastapi import FastAPI\n\n" + CREATES)},
                {"web.py": [INSTALLS, f'    "{NEEDED}",', '    "jinja2",', '    "fastapi[standard]",', ")", OURS, f"    {FLAT}", "    instrument_app(web_app)"]},
