@@ -35,8 +35,8 @@ _NAMES: Final = {
     "cache_write_tokens": r"[\w.]*cache_(?:creation|write)(?:_tokens|[_.]input_tokens)?",
     "cache_write_1h_tokens": r"[\w.]*(?:ephemeral|write)_1h_\w+",
     "cache_write_5m_tokens": r"[\w.]*(?:ephemeral|write)_5m_\w+",
-    "input_audio_tokens": r'(?:input|prompt)_tokens?_details": {[^{}]*"audio\w*|input_audio_tokens',
-    "output_audio_tokens": r'\w+_tokens?_details": {[^{}]*"audio\w*|output_audio_tokens',
+    "input_audio_tokens": r'(?:input|prompt)_token\w*": {[^{}]*"audio\w*|input_audio\w*',
+    "output_audio_tokens": r'(?:output|completion)_token\w*": {[^{}]*"audio\w*|output_audio\w*',
     "output_reasoning_tokens": r"[\w.]*(?:reasoning|thinking)[\w.]*",
     "web_searches": r"\w*web_search\w*",
 }
@@ -44,7 +44,8 @@ _BASIC: Final = list(_NAMES)[:5]
 # Conditions of a call. Any other value than the standard ones has another price.
 _CONDITION: Final = re.compile(r'"(service_tier|speed|inference_geo)": "(?:on_demand_)?(\w+)"')
 _STANDARD: Final = ("auto", "default", "on_demand", "standard", "global", "not_available")
-_NUMBER: Final = re.compile(r": ([0-9]{1,15}(?:\.[0-9]+)?)(?=[,}])")
+_JSON: Final = json.JSONEncoder(default=lambda value: _fields(value), skipkeys=True)
+_NUMBER: Final = re.compile(r": ([0-9]{1,15}(?:\.[0-9]+)?(?:e-[0-9]+)?)(?=[,}])")
 
 _Price = Callable[["TokenUsage"], Decimal]
 
@@ -83,15 +84,15 @@ class TokenUsage:
 def copy_usage(usage: Any, service_tier: str | None = None) -> tuple[str, ...]:
     """Return the JSON of usage, by the names in the API's: text, a number, text, and so on."""
     with suppress(Exception):
-        given = (usage or {}, {"service_tier": service_tier})
-        return tuple(_NUMBER.split(json.dumps(given, default=_fields, skipkeys=True)))
-    return ("[{}, {}]",)
+        given = {"service_tier": service_tier} if service_tier else None
+        return tuple(_NUMBER.split(_JSON.encode((usage or {}, given))))
+    return ("[{}, null]",)
 
 
 def _fields(value: Any) -> Any:
     if hasattr(value, "model_dump"):
         return value.model_dump(mode="json", by_alias=True, warnings=False)
-    return dict(value) if isinstance(value, Mapping) else getattr(value, "__dict__", None)
+    return getattr(value, "__dict__", None) or (dict(value) if isinstance(value, Mapping) else None)
 
 
 @lru_cache(maxsize=256)
@@ -140,14 +141,13 @@ def _extracted(provider: str, usage: dict[str, Any]) -> Iterator[dict[str, int]]
 
 def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
     """Return the price of one call in US dollars, or None if it is unknown or not loaded yet."""
-    if not price_loader.is_loaded:
-        return None
-    try:
-        quarter = int(time.time() // 900)  # some prices change with the date or the time of day
-        return _price_of(provider, model, quarter, *usage.conditions.items())(usage) or None
-    except Exception as error:  # noqa: BLE001 - telemetry never raises
-        warn_once("Could not price a call of %s (%s).", model, type(error).__name__)
-        return None
+    quarter = int(time.time() // 900)  # some prices change with the date or the time of day
+    if price_loader.is_loaded:
+        try:
+            return _price_of(provider, model, quarter, *usage.conditions.items())(usage) or None
+        except Exception as error:  # noqa: BLE001 - telemetry never raises
+            warn_once("Could not price a call of %s (%s).", model, type(error).__name__)
+    return None
 
 
 @lru_cache(maxsize=256)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import OrderedDict
 from contextlib import suppress
 from typing import Any, Final
@@ -25,8 +24,8 @@ _ASGI_MESSAGES: Final = (" http receive", " http send", " websocket receive", " 
 _OPERATION: Final = "gen_ai.operation.name"
 # Attributes of an agent or conversation that most instrumentations set on its own span only.
 _INHERITED: Final = ("gen_ai.agent.name", "gen_ai.conversation.id")
-# Attributes that the span of a call has in common with a duplicate.
 _OF_USAGE: Final = ("gen_ai.usage.", "llm.")
+# Attributes that the span of a call has in common with a duplicate.
 _OF_A_CALL: Final = ("gen_ai.", "anthropic.", "openai.", "http.request.resend_count")
 # A span that outlives its parent leaves an entry that is never removed.
 _MAX_REMEMBERED: Final = 1_000
@@ -133,9 +132,8 @@ class TelemetryProcessor(SpanProcessor):
         self.exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        deadline = time.monotonic() + timeout_millis / 1_000
         price_loader.finish(timeout_millis / 2_000)
-        return self.exporter.force_flush(max(0, int((deadline - time.monotonic()) * 1_000)))
+        return self.exporter.force_flush(timeout_millis)
 
     def reset(self) -> None:
         """Forget all spans. After a fork, the parent process exports them."""

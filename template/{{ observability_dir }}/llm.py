@@ -154,16 +154,18 @@ def is_call(attributes: Mapping[str, Any]) -> bool:
 
 def usage_attributes(provider: str, model: str, usage: TokenUsage) -> dict[str, Any]:
     """Return the attributes of a call for its tokens, and for its cost if that is known."""
-    tokens = {
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cache_read.input_tokens": usage.cache_read_tokens or None,
-        # Renamed in the conventions of 2026; Honeycomb's own estimate reads the older name.
-        "cache_write.input_tokens": usage.cache_write_tokens or None,
-        "cache_creation.input_tokens": usage.cache_write_tokens or None,
-        "reasoning.output_tokens": int(usage.others.get("output_reasoning_tokens", 0)) or None,
-    }
-    attributes = {f"gen_ai.usage.{k}": v for k, v in tokens.items() if v is not None}
-    attributes |= {"llm.input_tokens": usage.input_tokens, "llm.output_tokens": usage.output_tokens}
     cost = cost_usd(provider, model, usage)
-    return {**attributes, "llm.cost_usd": float(cost)} if cost else attributes
+    reasoning = int(usage.others.get("output_reasoning_tokens", 0))
+    attributes = {
+        "llm.input_tokens": usage.input_tokens,
+        "llm.output_tokens": usage.output_tokens,
+        "llm.cost_usd": float(cost) if cost else None,
+        "gen_ai.usage.input_tokens": usage.input_tokens,
+        "gen_ai.usage.output_tokens": usage.output_tokens,
+        "gen_ai.usage.cache_read.input_tokens": usage.cache_read_tokens or None,
+        # Renamed in the conventions of 2026; Honeycomb's own estimate reads the older name.
+        "gen_ai.usage.cache_write.input_tokens": usage.cache_write_tokens or None,
+        "gen_ai.usage.cache_creation.input_tokens": usage.cache_write_tokens or None,
+        "gen_ai.usage.reasoning.output_tokens": reasoning or None,
+    }
+    return {name: value for name, value in attributes.items() if value is not None}

@@ -9,17 +9,17 @@ from typing import Any, Final
 from .._settings import captures_content, is_disabled
 from . import when_imported
 
-# The module of each SDK, and the names of its instrumentations after "opentelemetry-instrumentation-",
-# by preference. Other packages have entry points of the same names.
+# The module of each SDK, and its package after "opentelemetry-instrumentation-". Others have entry
+# points of the same names.
 _INSTRUMENTATIONS: Final = {
-    "agents": ("genai-openai-agents",),
-    "anthropic": ("genai-anthropic",),
-    "botocore.client": ("genai-bedrock",),
-    "google.genai": ("google-genai",),
-    "langchain_core.language_models.chat_models": ("genai-langchain",),
-    "litellm": ("litellm",),
-    "llama_index.core": ("genai-llama-index",),
-    "openai": ("genai-openai", "openai-v2"),
+    "agents": "genai-openai-agents",
+    "anthropic": "genai-anthropic",
+    "botocore.client": "genai-bedrock",
+    "google.genai": "google-genai",
+    "langchain_core.language_models.chat_models": "genai-langchain",
+    "litellm": "litellm",
+    "llama_index.core": "genai-llama-index",
+    "openai": "genai-openai",
 }
 _EMIT_EVENT: Final = "OTEL_INSTRUMENTATION_GENAI_EMIT_EVENT"
 
@@ -43,18 +43,17 @@ def _instrument(sdk: Any) -> None:
         __import__("httpx2")  # half imported, by the thread that loads prices, it fails a call
     if sdk.__name__ == "anthropic" and find_spec("anthropic._tracing"):
         return  # the SDK creates spans itself
-    for name in _INSTRUMENTATIONS[sdk.__name__]:
-        with suppress(PackageNotFoundError):
-            points = distribution(f"opentelemetry-instrumentation-{name}").entry_points
-            [point] = points.select(group="opentelemetry_instrumentor")
-            instrumentor = None if is_disabled(point.name) else point.load()()
-            if instrumentor and not instrumentor.is_instrumented_by_opentelemetry:
-                # The one for Gemini works with later versions than it allows, and enables log records
-                # of each call, for all instrumentations.
-                emit_event = os.environ.get(_EMIT_EVENT, "false")
-                instrumentor.instrument(skip_dep_check=name == "google-genai")
-                os.environ[_EMIT_EVENT] = emit_event
-            return
+    name = _INSTRUMENTATIONS[sdk.__name__]
+    with suppress(PackageNotFoundError):
+        points = distribution(f"opentelemetry-instrumentation-{name}").entry_points
+        [point] = points.select(group="opentelemetry_instrumentor")
+        instrumentor = None if is_disabled(point.name) else point.load()()
+        if instrumentor and not instrumentor.is_instrumented_by_opentelemetry:
+            # The one for Gemini works with later versions than it allows, and enables log records of
+            # each call, for all instrumentations.
+            emit_event = os.environ.get(_EMIT_EVENT, "false")
+            instrumentor.instrument(skip_dep_check=name == "google-genai")
+            os.environ[_EMIT_EVENT] = emit_event
 
 
 def _instrument_pydantic_ai(module: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from observability import TokenUsage
-from observability._pricing import cost_usd, price_loader
+from observability._pricing import _kinds, cost_usd, price_loader
 
 from .programs import run
 from .receivers import ScriptedReceiver
@@ -90,8 +90,35 @@ SONNET, MINI, FLASH = "claude-sonnet-4-6", "gpt-4o-mini", "gemini-2.5-flash"
             },
             (100 * 3 + 1_000 * 0.3 + 60 * 3.75 + 40 * 6 + 300 * 15) / 1e6,
         ),
-        # pydantic-ai.
+        (
+            "openai",
+            "gpt-audio",
+            {
+                "input_tokens": 1_000,
+                "output_tokens": 1_000,
+                "input_token_details": {"audio": 500},
+                "output_token_details": {"audio": 1_000},
+            },
+            (500 * 2.5 + 500 * 32 + 1_000 * 64) / 1e6,
+        ),
+        # pydantic-ai, which adds Anthropic's own numbers.
         ("openai", MINI, {**CACHED, "cache_read_tokens": 1_000, "details": {}}, 0.000285),
+        (
+            "anthropic",
+            SONNET,
+            {
+                **CACHED,
+                "cache_read_tokens": 1_000,
+                "cache_write_tokens": 100,
+                "details": {
+                    "input_tokens": 100,
+                    "output_tokens": 300,
+                    "cache_read_input_tokens": 1_000,
+                    "cache_creation_input_tokens": 100,
+                },
+            },
+            (100 * 3 + 1_000 * 0.3 + 100 * 3.75 + 300 * 15) / 1e6,
+        ),
         # Anthropic.
         (
             "anthropic",
@@ -121,6 +148,12 @@ SONNET, MINI, FLASH = "claude-sonnet-4-6", "gpt-4o-mini", "gemini-2.5-flash"
                 "completion_tokens_details": AUDIO,
             },
             0.096,
+        ),
+        (
+            "openai",
+            "gpt-audio",
+            {**OPENAI_CHAT, "prompt_tokens_details": AUDIO, "completion_tokens_details": {}},
+            (1_000 * 32 + 500 * 10) / 1e6,
         ),
         # The Responses API lists searches among its output, not in its usage.
         ("openai", "gpt-5", {**ANTHROPIC, "web_searches": 2}, 0.02625),
@@ -221,6 +254,16 @@ def test_raw_usage_has_its_price(
     cost = cost_usd(provider, model, TokenUsage.of(usage, provider))
 
     assert cost == dollars if dollars is None else float(cost or 0) == pytest.approx(dollars)
+
+
+def test_names_in_usage_are_looked_up_once() -> None:
+    # OpenRouter reports a cost.
+    for cost in (0, 2, 0.25, 9.5e-05):
+        assert TokenUsage.of({**OPENAI_CHAT, "cost": cost}).output_tokens == 500
+    before = _kinds.cache_info().misses
+    TokenUsage.of({"prompt_tokens": 7, "completion_tokens": 9, "total_tokens": 16, "cost": 1e-06})
+
+    assert _kinds.cache_info().misses == before
 
 
 @pytest.mark.parametrize(
