@@ -109,7 +109,7 @@ ROUTES: Final = [
                {"packages/api/acme/main.py": [IMPORT, CALL], "packages/api/pyproject.toml": [SDK]},
                ("Route: Dockerfile:5 starts packages.api.acme.main:app",), served="acme.main:app", package_dir="packages/api/acme"),
     Repository("two factories with the same variable", server(TWINS, {"dockerfile": DOCKERFILE.replace("main:app", "main:served"), "requirements.txt": REQUIREMENTS}),
-               {"acme/main.py": ["", IMPORT, "    instrument_app(app)"], "requirements.txt": [NEEDED]}, ("     app = FastAPI(title='2')\n+    instrument_app(app)\n",), served="acme.main:app"),
+               {"acme/main.py": ["", IMPORT, "    instrument_app(app)"], "requirements.txt": [NEEDED], "pyproject.toml": [SDK]}, ("     app = FastAPI(title='2')\n+    instrument_app(app)\n",), served="acme.main:app"),
     Repository("two factories and the label of both", server(TWINS, {"requirements.txt": REQUIREMENTS}), app="acme.main:app", status=2,
                printed=("--app acme.main:first.app    # acme/main.py:5", "--app acme.main:second.app    # acme/main.py:10")),
     # Modal
