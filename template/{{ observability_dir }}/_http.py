@@ -36,7 +36,7 @@ class Transport:
             **settings.headers,
         }
         if proxy := getproxies().get(url.scheme):
-            # Unless no_proxy has the host. Any kind of proxy is spoken to without TLS.
+            # Without effect if no_proxy contains the host. The connection to a proxy has no TLS.
             proxy = f"http://{proxy.rpartition('://')[2]}"
             ProxyHandler({}).proxy_open(request, proxy, url.scheme)
         if url.scheme == "http":
