@@ -46,7 +46,8 @@ def main(arguments: list[str]) -> int:
         set_up(settings)
         span = get_tracer(__name__).start_span("self-check")
         span.end()
-        trace_id, accepted = format_trace_id(span.get_span_context().trace_id), flush()
+        context = span.get_span_context()
+        trace_id, accepted = format_trace_id(context.trace_id), context.is_valid and flush()
         reason = None if accepted else ["The receiver did not respond in time.", *warnings][-1]
     elif reason := next((each for each in warnings if re.search("API_KEY |no traces", each)), None):
         accepted = False

@@ -41,7 +41,6 @@ _queue: ExportQueue | None = None
 _providers: list[Any] = []  # of spans, log records and metrics
 
 
-@never_raises("Could not set up telemetry; the service runs without it")
 def setup_observability(service_name: str | None = None) -> None:
     """Configure telemetry from the environment, before the application is created. Never raises.
 
@@ -54,6 +53,7 @@ def setup_observability(service_name: str | None = None) -> None:
             set_up(Settings(service_name))
 
 
+@never_raises("Could not set up telemetry; the service runs without it")
 def set_up(settings: Settings, exporter: SpanExporter | None = None) -> None:
     """Set up what `settings` enable. With `exporter`, spans are enabled, and exported to it."""
     global _is_set_up

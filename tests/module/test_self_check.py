@@ -125,6 +125,21 @@ def test_invalid_setting_is_one_warning(newest: Environment, http_rendering: Pat
     assert result["settings"]["keep_slow_ms"] == 10_000
 
 
+def test_failed_setup_is_the_reason(newest: Environment, http_rendering: Path) -> None:
+    broken = """
+import sys
+from opentelemetry import trace
+trace.set_tracer_provider(trace.NoOpTracerProvider())
+from observability.__main__ import main
+sys.exit(main(["--json"]))
+"""
+    done = newest.run(http_rendering, "-c", broken, variables={"HONEYCOMB_API_KEY": KEY})
+
+    assert done.returncode == 1
+    reason = "Could not set up telemetry; the service runs without it: NoOpTracerProvider does"
+    assert json.loads(done.stdout)["span"]["reason"].startswith(reason)
+
+
 @pytest.mark.parametrize("command", ["doctor", "plan", "apply", "marker"])
 def test_former_command_exits_with_1_and_the_new_command(
     command: str, newest: Environment, http_rendering: Path
