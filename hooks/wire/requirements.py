@@ -16,6 +16,7 @@ SDK: Final = "opentelemetry-sdk>=1.27,<2"
 OLDEST_FASTAPI: Final = Version("0.92")
 _FASTAPI_INSTRUMENTATION: Final = "opentelemetry-instrumentation-fastapi>=0.48b0"
 _PRICES: Final = "genai-prices>=0.2"
+_PYDANTIC_OF_PRICES: Final = Version("2.10")
 _GRPC: Final = "grpcio>=1.60"
 # The first release with built-in OpenTelemetry support.
 _FASTAPI_WITH_TRACING: Final = Version("0.142")
@@ -27,7 +28,7 @@ def required_packages(project: Project, file: DependencyFile, sdks: Collection[s
     version = newest_version(project, file, "fastapi")
     if version is not None and version < _FASTAPI_WITH_TRACING:
         requirements.append(_FASTAPI_INSTRUMENTATION)
-    if sdks:
+    if sdks and not excludes_prices(file):
         requirements.append(_PRICES)
     for sdk in LLM_SDKS:
         if sdk.name in sdks and sdk.instrumentation:
@@ -38,6 +39,12 @@ def required_packages(project: Project, file: DependencyFile, sdks: Collection[s
     if project.answers.get("otlp_protocol") == "grpc":
         requirements.append(_GRPC)
     return sorted(requirements)
+
+
+def excludes_prices(file: DependencyFile) -> bool:
+    """Return True if the file allows only versions of pydantic that genai-prices does not support."""
+    newest = newest_in(file.versions.get("pydantic", ""))
+    return newest is not None and newest < _PYDANTIC_OF_PRICES
 
 
 def outdated(project: Project, file: DependencyFile, requirements: Sequence[str]) -> list[Step]:

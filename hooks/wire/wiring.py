@@ -25,7 +25,14 @@ from .modal_image import Requirements
 from .owner_checks import allow_optional_imports, name_packages
 from .plan import Plan, Step
 from .project import Project
-from .requirements import OLDEST_FASTAPI, SDK, outdated, package_name, required_packages
+from .requirements import (
+    OLDEST_FASTAPI,
+    SDK,
+    excludes_prices,
+    outdated,
+    package_name,
+    required_packages,
+)
 from .routes.find import Route, find_routes, unread_starts
 from .server import FUNCTION, has_call, snippet, wire_server
 from .shipping import (
@@ -96,6 +103,12 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
         for place in unread_starts(project)
     ]
     plan.notes += sdk_notes(used)
+    plan.notes += [
+        f"{file.path} allows no pydantic that genai-prices supports (2.10 or later). LLM calls have no"
+        " cost until you upgrade it and add genai-prices."
+        for file in files
+        if used and excludes_prices(file)
+    ]
     plan.sdks = sdk_summary(used)
     plan.examples = _examples(service_of(project if dry_run else plan.project, routes), used)
     return plan

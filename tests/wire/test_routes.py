@@ -131,6 +131,8 @@ def routes_of(folder: Path, files: dict[str, str]) -> list[tuple[str, str]]:
         ({"handler.py": "from mangum import Mangum\n\nfrom acme.main import app\n\nhandler = Mangum(app)\n",
           "Dockerfile": 'FROM public.ecr.aws/lambda/python:3.12\nCOPY . ${LAMBDA_TASK_ROOT}/\nCMD ["handler.handler"]\n'}, [("Dockerfile:3", "acme.main:app")]),
         ({"Dockerfile": DOCKERFILE}, [("Dockerfile:14", "acme.main:app")]),
+        ({"Dockerfile": "FROM python:3.12 AS base\nONBUILD COPY . /srv\nONBUILD WORKDIR /srv\nFROM base\nCMD uvicorn acme.main:app\n"},
+         [("Dockerfile:5", "acme.main:app")]),
         ({"Procfile": "web: gunicorn acme.main:app\nworker: celery -A x\n"}, [("Procfile:1", "acme.main:app")]),
         ({"render.yaml": "services:\n- name: api\n  runtime: python\n  startCommand: uvicorn acme.main:app\n"},
          [("render.yaml:4", "acme.main:app")]),
@@ -144,7 +146,7 @@ def routes_of(folder: Path, files: dict[str, str]) -> list[tuple[str, str]]:
         ({"asgi.py": "from wrap import Wrap\nfrom acme.main import app\n\napplication = Wrap(app)\n", "Procfile": "web: uvicorn asgi:application\n"},
          [("Procfile:1", "acme.main:app")]),
     ],
-    ids=["compose image", "Lambda", "stages", "Procfile", "Render", "Railway", "Vercel", "Vercel builds", "console script", "runner", "wrapper"],
+    ids=["compose image", "Lambda", "stages", "ONBUILD", "Procfile", "Render", "Railway", "Vercel", "Vercel builds", "console script", "runner", "wrapper"],
 )  # fmt: skip
 def test_application_is_found_on_its_way_to_production(
     files: dict[str, str], routes: list[tuple[str, str]], tmp_path: Path

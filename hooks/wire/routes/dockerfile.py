@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -10,9 +10,8 @@ from typing import Final
 from dockerfile_parse import DockerfileParser
 
 from .build_context import Context
-from .container import Container, Copied, Installed, Place, normal
-from .installs import find_installs
-from .local_projects import import_root, local_projects
+from .container import Container, Copied, Place, normal
+from .run_commands import installed, run_file_command
 from .shell import Command, commands, exec_form, expand, find_start
 from .starting import start_commands
 
@@ -76,6 +75,8 @@ class DockerBuild:
         self._context = context
         self._arguments: dict[str, str] = {}
         self._stages: dict[str, Container] = {}
+        self._triggers: dict[str, list[Instruction]] = {}
+        """The ONBUILD instructions of each stage."""
         self.missing = 0
         """The number of sources to copy that the context lacks."""
         self._run(text)
@@ -95,12 +96,20 @@ class DockerBuild:
             if stage is not None:
                 stage.starts = list(start_commands(stage, entrypoint, command)) or stage.starts
 
-        for each in instructions(text):
+        waiting = instructions(text)
+        while waiting:
+            each = waiting.pop(0)
             place = Place(self._path, each.line)
             if each.name == "FROM":
                 finish()
                 stage = self._from(each, place)
+                waiting[:0] = self._triggers.get(each.value.split()[0].lower(), [])
                 entrypoint = command = None
+            elif each.name == "ONBUILD":
+                name, _, value = each.value.strip().partition(" ")
+                trigger = replace(each, name=name.upper(), value=value)
+                for name in [name for name, known in self._stages.items() if known is stage]:
+                    self._triggers.setdefault(name, []).append(trigger)
             elif each.name == "ARG":
                 for name, value in _pairs(each.value):
                     known = self._arguments.get(name)
@@ -240,55 +249,6 @@ class DockerBuild:
 def base_image(image: str) -> str:
     """Return `image`, or an empty string if it contains no Python packages."""
     return "" if _PLAIN_IMAGE.match(image) else image
-
-
-def installed(
-    command: Command, files: Mapping[PurePosixPath, Path], place: Place
-) -> Iterator[Installed]:
-    """Yield the packages that `command` installs in a container with `files`."""
-    for install in find_installs(command):
-        found = [files.get(normal(install.folder / name)) for name in install.files]
-        for project in install.projects:
-            for name in ("pyproject.toml", "setup.py", "setup.cfg"):
-                found.append(files.get(normal(install.folder / project / name)))
-        names = tuple(dict.fromkeys(filter(None, found)))
-        yield Installed(place, install, names, dict(files), command.variables)
-
-
-def run_file_command(
-    stage: Container, command: Command, place: Place, files: Mapping[PurePosixPath, Path]
-) -> None:
-    """Apply `cp`, `mv` and `rm`, and the import path of the projects that a command installs.
-
-    The command can read `files`.
-    """
-    words = [word for word in command.words if not word.startswith("-")]
-    for install in find_installs(command):
-        for folder in local_projects(install, files, stage.read):
-            stage.path.append(import_root(folder, files, stage.read))
-            if install.is_editable:  # its code may be copied later
-                stage.path.append(folder / "src")
-            if (declared := files.get(folder / "pyproject.toml")) is not None:
-                stage.projects.append(declared)
-    if words[:1] in (["cp"], ["mv"]) and len(words) > 2:
-        target = normal(command.folder / words[-1])
-        for word in words[1:-1]:
-            source = normal(command.folder / word.removesuffix("/*").removesuffix("/."))
-            into = (
-                target / source.name
-                if target in stage.folders and word[-2:] not in ("/*", "/.")
-                else target
-            )
-            for path, file in list(stage.below(source)):
-                stage.add(into / path, file, Copied(place, into))
-                if words[0] == "mv":
-                    stage.files.pop(source / path, None)
-    elif words[:1] == ["rm"]:
-        for word in words[1:]:
-            for path, _ in list(stage.below(normal(command.folder / word))):
-                stage.files.pop(normal(command.folder / word) / path, None)
-    elif words[:2] == ["git", "clone"]:
-        stage.unknown = f"{place} clones its code"
 
 
 def _pairs(value: str) -> Iterator[tuple[str, str]]:

@@ -13,8 +13,9 @@ from . import platforms
 from .build_context import Context, ignore_file, not_ignored
 from .compose import Service, services
 from .container import Container, Place, path_changes
-from .dockerfile import DockerBuild, installed
+from .dockerfile import DockerBuild
 from .modal import modal_container
+from .run_commands import installed
 from .serving import follow, served_app
 from .shell import Start, commands
 from .starting import start_commands

@@ -13,9 +13,10 @@ from ..project import Project
 from ..source import Source
 from .build_context import Context
 from .container import Container, Copied, Installed, Place, path_changes
-from .dockerfile import DockerBuild, base_image, installed, run_file_command
+from .dockerfile import DockerBuild, base_image
 from .installs import Install
 from .modal_image import ImageCall, image_calls, own_module, strings
+from .run_commands import installed, run_file_command
 from .shell import commands
 
 HOME: Final = PurePosixPath("/root")

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from .container import Container, Place
-from .dockerfile import installed, run_file_command
+from .run_commands import installed, run_file_command
 from .shell import Command, commands
 from .starting import starts_of
 

@@ -34,6 +34,9 @@ POETRY: Final = (
 )
 CONTRIB: Final = '    "opentelemetry-instrumentation-fastapi>=0.48b0",'
 DEPENDENCIES: Final = [
+    Repository("pydantic that genai-prices does not support", {"acme/__init__.py": "", "acme/main.py": PLAIN, "acme/llm.py": "import openai\n", "requirements.txt": "fastapi>=0.142\nopenai\npydantic==2.9.2\n"},
+               {"acme/main.py": ["", IMPORT, CALL], "requirements.txt": ["opentelemetry-instrumentation-genai-openai>=1.0b0", "opentelemetry-sdk>=1.27,<2"]},
+               ("requirements.txt allows no pydantic that genai-prices supports (2.10 or later)",)),
     dependencies("one line", "pyproject.toml", '[project]\nname = "acme"\nversion = "1"\ndependencies = ["fastapi"]\n',
                  ['dependencies = ["fastapi", "opentelemetry-sdk>=1.27,<2"]'], 1),
     dependencies("no comma, comments", "pyproject.toml", '[project]\nname = "acme"\nversion = "1"\ndependencies = [\n  # web\n  "fastapi", # x\n  "zeep"\n]\n',
