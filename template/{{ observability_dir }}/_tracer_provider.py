@@ -128,10 +128,10 @@ class _Tracer(sdk.Tracer):
         if type(above) is not self.span_class:
             if not parent.is_valid:
                 trace_id, flags = ids.generate_trace_id(), TraceFlags(_RANDOM)
-            result = self.sampler.should_sample(context, trace_id, name, kind, attributes, links)
-            flags = TraceFlags(flags & _RANDOM | result.decision.is_sampled())
-            state = result.trace_state
-            if not result.decision.is_recording():
+            made: Any = self.sampler.should_sample(context, trace_id, name, kind, attributes, links)
+            flags = TraceFlags(flags & _RANDOM | made.decision.is_sampled())
+            state = made.trace_state
+            if not made.decision.is_recording():
                 span_id = ids.generate_span_id()
                 return trace.NonRecordingSpan(SpanContext(trace_id, span_id, False, flags, state))
         span: Any = object.__new__(self.span_class)
