@@ -27,11 +27,11 @@ _PROVIDERS: Final = {"azure.ai.openai": "azure", "gcp.gen_ai": "google", "x_ai":
 # Gateways serve their models, and report their usage, under the name of another provider.
 _FIRST_PARTIES: Final = ("openai", "anthropic", "google", "aws", "x-ai")
 # Patterns of names in the JSON of usage. They include those of LiteLLM, LangChain, pydantic-ai and
-# spans, which genai-prices does not read. The first name that matches counts.
+# spans, which genai-prices does not read. The outermost name that matches counts.
 _NAMES: Final = {
     "input_tokens": r"(?:input|prompt)_tokens",
     "output_tokens": r"(?:output|completion)_tokens",
-    "cache_read_tokens": r"[\w.]*(?:cache_read|cache_hit|cached)(?:[_.]\w+)?",
+    "cache_read_tokens": r"(?:[\w.]+[_.])?(?:cache_read|cache_hit|cached)(?:[_.]\w+)?",
     "cache_write_tokens": r"[\w.]*cache_(?:creation|write)(?:_tokens|[_.]input_tokens)?",
     "cache_write_1h_tokens": r"[\w.]*(?:ephemeral|write)_1h_\w+",
     "cache_write_5m_tokens": r"[\w.]*(?:ephemeral|write)_5m_\w+",
@@ -61,8 +61,7 @@ class TokenUsage:
     cache_write_1h_tokens: int = 0  # those of them cached for an hour, at a higher price
     # As named in genai-prices, such as output_reasoning_tokens, input_audio_tokens, web_searches.
     others: Mapping[str, float] = field(default_factory=dict)
-    # A service_tier, speed or inference_geo that has another price.
-    conditions: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, str] = field(default_factory=dict)  # such as a service_tier
 
     @classmethod
     def of(cls, usage: Any, provider: str = "openai") -> Self:
@@ -105,6 +104,8 @@ def _kinds(provider: str, shape: str) -> tuple[dict[str, list[int]], dict[str, s
     if '"prompt_token_count"' in text:  # Gemini's SDK renames the API's fields
         text = re.sub(r"_([a-z])", lambda letter: letter[1].upper(), text)
     usage, _ = json.loads(text)
+    fields = {**usage}.items()  # TypeError if it is not an object
+    text = json.dumps(dict(sorted(fields, key=lambda field: isinstance(field[1], dict | list))))
     sums: dict[str, int] = {}
     for kind, name in _NAMES.items():
         if found := re.search(rf'"(?:{name})": (\d+)', text):
@@ -194,8 +195,7 @@ def _price_of(provider: str, model: str, quarter: int, *conditions: tuple[str, s
         is_odd = read + written > input_ or hour > written
         if is_odd or not rates or not kinds.isdisjoint(usage.others):
             given: dict[str, Any] = {**dict(zip(_BASIC, tokens, strict=True)), **usage.others}
-            if "input_audio_tokens" in given:  # Gemini omits those that are zero
-                given.setdefault("cache_audio_read_tokens", 0)
+            given.setdefault("cache_audio_read_tokens", 0)  # Gemini omits it
             return factor * Decimal(calculate(Usage(**given)).total_price)
         return sum(map(mul, rates, tokens), Decimal())
 

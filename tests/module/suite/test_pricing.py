@@ -256,6 +256,13 @@ def test_raw_usage_has_its_price(
     assert cost == dollars if dollars is None else float(cost or 0) == pytest.approx(dollars)
 
 
+def test_tokens_of_the_whole_call_count_not_those_of_its_parts() -> None:
+    part = {"input_tokens": 1, "output_tokens": 2}
+    usage = {"details": part, "input_tokens": 5, "iterations": [part], "output_tokens": 7}
+
+    assert TokenUsage.of(usage, "") == TokenUsage(input_tokens=5, output_tokens=7)
+
+
 def test_names_in_usage_are_looked_up_once() -> None:
     # OpenRouter reports a cost.
     for cost in (0, 2, 0.25, 9.5e-05):
