@@ -44,8 +44,7 @@ def create_tracer_provider(**options: Any) -> sdk.TracerProvider:
 
 
 class TracerProvider(sdk.TracerProvider):
-    """Create the SDK's spans without parts that most do not need: a lock for attributes, empty
-    events and links, a copy for the span processors."""
+    """Create the SDK's spans without a lock for attributes, empty lists, and a copy at their end."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, span_limits=_LIMITS)
