@@ -8,6 +8,11 @@ _ENVIRONMENTS: Final = (".venv", "venv", "env")
 PROGRAMS: Final = ("bin/python", "Scripts/python.exe")
 
 
+def site_packages(environment: Path) -> list[Path]:
+    """Return the folders of the packages of a virtual environment."""
+    return [*environment.glob("lib/python*/site-packages"), *environment.glob("Lib/site-packages")]
+
+
 def find_interpreter(root: Path, near: Path = Path()) -> Path | None:
     """Return the interpreter of the virtual environment nearest to `near`, or None.
 

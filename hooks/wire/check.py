@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from ..interpreter import find_interpreter
+from ..interpreter import find_interpreter, site_packages
+from ..terminal import progress
 from .app_calls import AppCall
 from .image.commands import uv_commands
 from .image.environment import image_environment
@@ -158,7 +159,7 @@ def _explained(
 
 def _has_module(python: Path, name: str) -> bool:
     """Return True if a package in the environment of `python` contains the top-level module `name`."""
-    libraries = python.parent.parent.glob("[Ll]ib/**/site-packages")
+    libraries = site_packages(python.parent.parent)
     return any((path / name).exists() or (path / f"{name}.py").exists() for path in libraries)
 
 
@@ -168,6 +169,7 @@ def _checked(
     # The protobuf packages are needed for a check only.
     from ..traces.receiver import Receiver
 
+    progress("Sending a request to the application ...")
     with laid_out(project, app, route) as layout, Receiver() as receiver:
         try:
             done = subprocess.run(

@@ -111,7 +111,6 @@ def check_app(console: Console, project: Project, label: str, seconds: int = SEC
 
     The packages of an image are used if they can be installed within `seconds`.
     """
-    progress("Sending a request to the application ...")
     results = check(project, find_app(project, label, ()), seconds)
     progress("")
     for each in results:

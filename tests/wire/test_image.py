@@ -3,7 +3,9 @@
 import subprocess
 import sys
 import tomllib
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -260,6 +262,34 @@ def test_check_without_an_index_uses_the_virtual_environment_and_reports_it(
         "Note: the packages of Dockerfile:6 were not used: the package index cannot be reached.\n"
         in output
     )
+
+
+@in_depth
+def test_check_without_the_credentials_of_a_private_index_uses_the_virtual_environment(
+    make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Refusing(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(401)
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as index:
+        Thread(target=index.serve_forever, daemon=True).start()
+        install = f"pip install -i http://user:token@127.0.0.1:{index.server_port}/simple"
+        dockerfile = DOCKERFILE.replace("pip install", install)
+        files = server(PLAIN, {"Dockerfile": dockerfile, "requirements.txt": "fastapi\n"})
+        folder = make(Repository("image", files))
+        (folder / ".venv").symlink_to(newest.folder)
+
+        wire(folder, "--yes", "--wait", "60")
+        index.shutdown()
+
+    output = capsys.readouterr().out
+    assert "with the files of Dockerfile:6 and the packages of .venv sent the span" in output
+    assert (
+        "Note: the packages of Dockerfile:6 were not used: the package index requires credentials that"
+        " this machine lacks.\n"
+    ) in output
+    assert "token" not in output
 
 
 @in_depth

@@ -16,7 +16,7 @@ from typing import Final
 
 import platformdirs
 
-from ...interpreter import PROGRAMS
+from ...interpreter import PROGRAMS, site_packages
 from ...terminal import progress
 from ..routes.container import Container
 from .commands import UvCommand, uv_commands
@@ -27,7 +27,7 @@ _MAX_AGE: Final = 7 * _DAY
 _MAX_FILE: Final = 1_000_000
 _MAX_REASON: Final = 300
 _UNREACHABLE: Final = re.compile(
-    r"(?i)network was disabled|dns error|error sending request|connection|timed out|tcp connect"
+    r"(?i)network was disabled|dns error|error sending request|failed to fetch|tcp connect"
 )
 # A package of a private index.
 _UNKNOWN: Final = re.compile(
@@ -149,7 +149,7 @@ def image_environment(
                 ) from None
             else:
                 raise
-    packages = len(list(folder.glob("[Ll]ib/**/site-packages/*.dist-info")))
+    packages = sum(len(list(each.glob("*.dist-info"))) for each in site_packages(folder))
     return ImageEnvironment(_python(folder), version, packages)
 
 
@@ -171,7 +171,7 @@ def _make(
         installer.run(["venv", "--no-project", "--python", python, str(new)], label)
         for command in commands:
             installer.install(command, new)
-        [packages] = new.glob("[Ll]ib/**/site-packages")
+        [packages] = site_packages(new)
         if not (packages / "fastapi").exists():
             places = ", ".join(dict.fromkeys(str(each.place) for each in commands))
             raise NotInstalled(f"FastAPI is not among those that {places} installs")
@@ -233,6 +233,8 @@ def _failure(label: str, errors: str) -> NotInstalled:
     if match := re.search(r"Failed to (?:build|download and build) `?([\w.@-]+)", text):
         name = match[1].partition("@")[0]
         return NotInstallable(f"{name} has no wheel and could not be built on this machine")
+    if re.search(r"\b(?:401 Unauthorized|403 Forbidden)\b", text):
+        return NotInstalled("the package index requires credentials that this machine lacks")
     if _UNREACHABLE.search(text):
         return NotInstalled("the package index cannot be reached")
     if "No solution found" in text and not _UNKNOWN.search(text):
