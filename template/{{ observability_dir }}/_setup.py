@@ -9,7 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import entry_points
-from multiprocessing import util
+from multiprocessing import parent_process, util
 from pathlib import Path
 from threading import Lock, Thread, active_count
 from typing import Any
@@ -130,7 +130,8 @@ def _add_processor(settings: Settings, exporter: SpanExporter | None = None) -> 
     provider.add_span_processor(_processor)
     _providers.append(provider)
     atexit.register(_processor.shutdown)
-    _flush_when_a_worker_exits()
+    if parent_process():  # in a spawned worker; elsewhere, `shutdown` is enough
+        _flush_when_a_worker_exits()
     util.register_after_fork(_processor, _flush_when_a_worker_exits)
     # The first instrumentation to start reads it, for all of them.
     names = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "http").split(",")
