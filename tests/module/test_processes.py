@@ -1,18 +1,21 @@
 """Work in threads and in other processes: in its trace, and exported when its process ends."""
 
 import os
+import ssl
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import pytest
+import trustme
 
 from hooks.traces.otlp import Span
 from hooks.traces.receiver import Receiver
 
 from ..depth import in_depth
 from ..environments import Environment
+from .suite.receivers import Proxy, ScriptedReceiver
 
 POOL: Final = """
 import asyncio, contextvars, multiprocessing, sys
@@ -110,3 +113,28 @@ def test_short_process_loses_no_span(
 
     assert outcomes == [(0, "")] * count
     assert [span.name for span in receiver.spans] == ["only"] * count
+
+
+@in_depth  # waits for the end of the shutdown
+def test_process_ends_although_a_tls_handshake_arrives_byte_by_byte(
+    newest: Environment, http_rendering: Path, tmp_path: Path
+) -> None:
+    authority, tls = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
+    authority.issue_cert("127.0.0.1").configure_cert(tls)
+    # The whole handshake would need a minute, and its request may last for ten.
+    with ScriptedReceiver(tls=tls) as receiver, Proxy(receiver.port, size=1) as proxy:
+        variables = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": proxy.url.replace("http", "https"),
+            "OTEL_EXPORTER_OTLP_CERTIFICATE": str(tmp_path / "authority.pem"),
+            "OTEL_EXPORTER_OTLP_TIMEOUT": "600",
+            "PYTHONPATH": str(http_rendering),
+        }
+        done = newest.run(tmp_path, "-c", SHORT, variables=variables)
+        assert receiver.requests == 0
+
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        "Trace export is failing: no response before the shutdown.",
+        "Trace export stopped; 1 spans were dropped.",
+    ]

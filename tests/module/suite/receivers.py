@@ -16,8 +16,6 @@ from typing import Any, Self
 
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
-from google.rpc.error_details_pb2 import RetryInfo
-from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTraceServiceRequest,
     ExportTraceServiceResponse,
@@ -125,6 +123,9 @@ class GRPCReceiver(ScriptedReceiver):
         if action.ending == "silence":
             self.stopped.wait(1.0)
         if action.retry_after is not None:
+            from google.rpc.error_details_pb2 import RetryInfo
+            from google.rpc.status_pb2 import Status
+
             info, detail = RetryInfo(), AnyMessage()
             info.retry_delay.FromNanoseconds(round(action.retry_after * 1e9))
             detail.Pack(info)

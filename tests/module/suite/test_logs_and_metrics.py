@@ -18,6 +18,10 @@ setup_observability()
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(levelname)s %(name)s %(message)s")
 logger = logging.getLogger("shop")
 
+class NoText(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
 from fastapi import FastAPI
 app = FastAPI()
 instrument_app(app)
@@ -33,6 +37,7 @@ def order(number: int) -> int:
             sqlite3.connect(":memory:").execute("SELECT secret FROM nowhere")
         except Exception:
             logger.exception("Could not pack.")
+        logger.error("Odd.", exc_info=NoText())
         logger.debug("not enabled")
     return number
 
@@ -117,7 +122,11 @@ def test_enabled_log_records_are_in_their_trace_and_redacted(receiver: Receiver)
         for record in scope.log_records
     }
     late, failed = "Order 7 is late.", "Could not pack."
-    assert {text for text, (scope, _) in records.items() if scope == "shop"} == {late, failed}
+    assert {text for text, (scope, _) in records.items() if scope == "shop"} == {
+        late,
+        failed,
+        "Odd.",
+    }
     assert "not exported" not in records
     scope, record = records[late]
     assert (scope, record.severity_text, record.severity_number) == ("shop", "WARNING", 13)
@@ -126,6 +135,8 @@ def test_enabled_log_records_are_in_their_trace_and_redacted(receiver: Receiver)
         "carrier": "post",
         "callback_url": "https://host",
     }
+    attributes = {each.key: each.value.string_value for each in records["Odd."][1].attributes}
+    assert attributes["exception.type"] == "__main__.NoText"
     _, record = records[failed]
     attributes = {each.key: each.value.string_value for each in record.attributes}
     assert attributes["exception.type"] == "sqlite3.OperationalError"
