@@ -96,7 +96,7 @@ class TelemetryProcessor(SpanProcessor):
                 while len(self._calls) > _MAX_REMEMBERED:
                     self._release(self._calls.popitem(last=False)[1])
         if self.sampler:
-            self.sampler.start(span, parent)
+            self.sampler.start(span, getattr(parent, "_trace", None))
 
     def on_end(self, span: ReadableSpan) -> None:
         attributes: Any = span.attributes or {}

@@ -121,10 +121,11 @@ class TailSampler:
         self._lock = RLock()
         self._size = 0  # number of spans, open or not
         self._traces: dict[int, _Trace] = {}  # the oldest first
+        self._late: dict[object, _Trace] = {}  # by the IDs of spans that were open at its decision
         self._kept: list[tuple[list[ReadableSpan], int]] = []
 
-    def start(self, span: Any, parent: object) -> _Trace:
-        """Note that `span` is open. Return its trace: that of `parent`, even if that is decided."""
+    def start(self, span: Any, known: _Trace | None) -> _Trace:
+        """Note that `span` is open. Return its trace: `known`, that of its parent, even if decided."""
         context = span.context
         with self._lock:
             if self._size >= MAX_SPANS:
@@ -132,7 +133,7 @@ class TailSampler:
             trace = self._traces.get(context.trace_id)
             if trace is None:
                 is_final = self._settings.trust_incoming and span.parent is not None
-                trace = getattr(parent, "_trace", None) or _Trace(head_weight(span), is_final)
+                trace = known or _Trace(head_weight(span), is_final)
                 trace.started = time.monotonic()
                 self._traces[context.trace_id] = trace
                 trace_id, oldest = next(iter(self._traces.items()))
@@ -159,7 +160,7 @@ class TailSampler:
             if trace is None or key not in trace.open:  # decided while the span was open
                 if span is None:
                     return
-                trace = self.start(span, span)
+                trace = self.start(span, self._late.pop(key, None))
             del trace.open[key]
             if span is None:
                 self._size -= 1
@@ -184,6 +185,9 @@ class TailSampler:
         if trace.weight:
             self._kept.append((trace.spans, trace.weight))
         self._size -= len(trace.open) + len(trace.spans)
+        self._late.update(dict.fromkeys(trace.open, trace))
+        while len(self._late) > MAX_SPANS:  # of spans that never ended
+            del self._late[next(iter(self._late))]
         trace.open, trace.spans = {}, []
 
     def _must_keep(self, trace: _Trace) -> bool:
