@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
@@ -52,7 +53,7 @@ def check(project: Project, app: AppCall, seconds: int = 0) -> list[Check]:
     """Import the application and send one request to it, in process.
 
     The files are those of each container that serves it. The packages are too, if they can be
-    installed within `seconds`; otherwise they are those of the project's virtual environment. The
+    installed within `seconds` in all; otherwise they are those of the project's virtual environment. The
     spans are exported to a receiver on this machine.
     """
     python = find_interpreter(project.root, app.path.parent)
@@ -67,8 +68,10 @@ def check(project: Project, app: AppCall, seconds: int = 0) -> list[Check]:
         distinct.setdefault(key, each)
     found: list[Check] = []
     chosen: list[Route | None] = [*list(distinct.values())[:_MAX_ROUTES]]
+    started = time.monotonic()
     for route in chosen or [None]:
-        result = _check_route(project, app, route, python, used, seconds)
+        left = seconds and max(1, seconds - int(time.monotonic() - started))
+        result = _check_route(project, app, route, python, used, left)
         if result not in found:
             found.append(result)
     return found
@@ -84,42 +87,48 @@ def _check_route(
 ) -> Check:
     note = ""
     if route is not None and seconds:
-        container = route.container
         try:
-            image = image_environment(container, project.root, local, seconds)
+            return _check_image(project, app, route, local, used, seconds)
         except ImageNotBuilt as error:
-            return Check(
-                app.label, f"with the files and packages of {route.place}", failure=f"{error}"
-            )
+            text = f"with the files and packages of {route.place}"
+            return Check(app.label, text, failure=str(error))
         except NotInstalled as error:
             note = f"the packages of {route.place} were not used: {error}"
-        else:
-            result = _checked(project, app, route, image.python, used)
-            if not (result.missing and container.base):
-                wanted = container.python and ".".join(map(str, container.python))
-                python = f"Python {image.version}"
-                if wanted and wanted != image.version:
-                    python += (
-                        f". The image has Python {wanted}, which this machine lacks; to use it, run"
-                        f" `uv python install {wanted}`"
-                    )
-                if wanted and wanted != image.version and "SyntaxError" in result.failure:
-                    text = f"{result.failure}; the code may require Python {wanted}"
-                    result = replace(result, failure=text)
-                return replace(
-                    _explained(project, route, result, image.python, local),
-                    used=f"with the files and packages of {route.place}",
-                    packages=f"the {image.packages} that {_installing(route)}, with {python}",
-                )
-            note = (
-                f"the packages of {route.place} were not used: {result.missing} is not among them, but"
-                f" may be in the image {container.base}"
-            )
     if local is None:
         return Check(app.label, failure=_NO_ENVIRONMENT, note=note)
     environment = local.parent.parent.name
     text = f"with the files of {route.place} and the packages of {environment}" if route else ""
     return replace(_checked(project, app, route, local, used), used=text, note=note)
+
+
+def _check_image(
+    project: Project,
+    app: AppCall,
+    route: Route,
+    local: Path | None,
+    used: frozenset[str],
+    seconds: int,
+) -> Check:
+    """Check the application with the packages of the image. Raises NotInstalled."""
+    container = route.container
+    image = image_environment(container, project.root, local, seconds)
+    result = _checked(project, app, route, image.python, used)
+    if result.missing and container.base:
+        raise NotInstalled(
+            f"{result.missing} is not among them, but may be in the image {container.base}"
+        )
+    packages = f"the {image.packages} that {_installing(route)}, with Python {image.version}"
+    wanted = ".".join(map(str, container.python or ())) or image.version
+    if wanted != image.version:
+        packages += (
+            f". The image has Python {wanted}, which this machine lacks; to use it, run"
+            f" `uv python install {wanted}`"
+        )
+        if "SyntaxError" in result.failure:
+            text = f"{result.failure}; the code may require Python {wanted}"
+            result = replace(result, failure=text)
+    result = _explained(project, route, result, image.python, local)
+    return replace(result, used=f"with the files and packages of {route.place}", packages=packages)
 
 
 def _installing(route: Route) -> str:

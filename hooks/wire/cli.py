@@ -61,7 +61,8 @@ def main(
     Run it after `copier copy` has added the observability module. It adds instrument_app to the file
     that creates the application, the required packages to pyproject.toml or requirements.txt, and
     the secret and packages to Modal functions. It shows the edits, asks for confirmation, and sends
-    one request to the application in the project's virtual environment to check that it is traced.
+    one request to the application to check that it is traced: with the files and packages that its
+    image would contain, or, if these cannot be installed, the packages of its virtual environment.
     Edits that would not be safe are left to you, with a snippet to paste. A second run changes
     nothing.
 

@@ -5,7 +5,7 @@ import sys
 import tomllib
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -265,11 +265,32 @@ def test_check_without_an_index_uses_the_virtual_environment_and_reports_it(
 
 
 @in_depth
-def test_check_without_the_credentials_of_a_private_index_uses_the_virtual_environment(
-    make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("responds", "seconds", "reason"),
+    [
+        (True, "60", "the package index requires credentials that this machine lacks"),
+        (
+            False,
+            "3",
+            "there was not enough time to install them; run `copier-honeycomb wire --check --wait 600`",
+        ),
+    ],
+    ids=["private", "slow"],
+)
+def test_check_with_an_index_that_sends_no_package_uses_the_virtual_environment(
+    responds: bool,
+    seconds: str,
+    reason: str,
+    make: Make,
+    newest: Environment,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    is_done = Event()
+
     class Refusing(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            if not responds:
+                is_done.wait(60)
             self.send_error(401)
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as index:
@@ -280,15 +301,13 @@ def test_check_without_the_credentials_of_a_private_index_uses_the_virtual_envir
         folder = make(Repository("image", files))
         (folder / ".venv").symlink_to(newest.folder)
 
-        wire(folder, "--yes", "--wait", "60")
+        wire(folder, "--yes", "--wait", seconds)
+        is_done.set()
         index.shutdown()
 
     output = capsys.readouterr().out
     assert "with the files of Dockerfile:6 and the packages of .venv sent the span" in output
-    assert (
-        "Note: the packages of Dockerfile:6 were not used: the package index requires credentials that"
-        " this machine lacks.\n"
-    ) in output
+    assert f"Note: the packages of Dockerfile:6 were not used: {reason}.\n" in output
     assert "token" not in output
 
 

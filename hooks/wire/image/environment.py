@@ -56,7 +56,6 @@ class _Installer:
     root: Path
     """The folder of the repository's files."""
     deadline: float
-    seconds: int
 
     def run(
         self,
@@ -82,7 +81,10 @@ class _Installer:
                 while process.poll() is None:
                     now = time.monotonic()
                     if now > self.deadline:
-                        raise NotInstalled(f"uv did not install them within {self.seconds} s")
+                        raise NotInstalled(
+                            "there was not enough time to install them; run `copier-honeycomb wire"
+                            " --check --wait 600`"
+                        )
                     if now > started + 1:
                         left = int(self.deadline - now)
                         progress(f"Installing the packages of {label} (at most {left} s more) ...")
@@ -125,7 +127,7 @@ def image_environment(
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         raise NotInstalled("this needs uv; install it (https://docs.astral.sh/uv)")
-    installer = _Installer(uv, root, time.monotonic() + seconds, seconds)
+    installer = _Installer(uv, root, time.monotonic() + seconds)
     python, version = _interpreter(installer, container, local)
     wanted = ".".join(map(str, container.python or ())) or version
     parts = [
