@@ -30,7 +30,8 @@ def import_line(
     function = _function_with_imports(source, app)
     body = source.module.body if function is None else _statements(function)
     near = source.code(app.call.func).split(".")[0]
-    block = _import_block(source, body, near)
+    above = [each for each in body if source.end(each) < source.start(app.call)]
+    block = _import_block(source, above, near)
     if function is None:
         block = _below_path_changes(source, app, block)
     if not block:
@@ -105,6 +106,8 @@ def _function_with_imports(source: Source, app: AppCall) -> cst.FunctionDef | No
         ) and re.search(r"(?m)^\s*(?:import|from) modal\b", source.text)
         if on_modal or any(
             re.search(r"\bfastapi\b", source.code(each))
+            and source.start(each) < source.start(app.call)
+            and enclosing(source, each, cst.FunctionDef) is function
             for each in [
                 *source.nodes(cst.Import, function),
                 *source.nodes(cst.ImportFrom, function),
@@ -152,7 +155,7 @@ def _below_path_changes(source: Source, app: AppCall, block: list[Statement]) ->
     below = [
         run
         for run in _runs(source.module.body)
-        if run and changes and source.start(run[0]) > changes[-1]
+        if run and changes and changes[-1] < source.start(run[0]) < source.start(app.call)
     ]
     return below[0] if below else block
 
