@@ -50,12 +50,10 @@ _PRICED: Final = (
     "test_model_and_tier_of_the_response_decide_the_cost",
     "test_names_in_usage_are_looked_up_once",
     "test_other_call_inside_an_open_call_has_a_span",
-    "test_names_in_usage_are_looked_up_once",
     "test_outermost_span_of_a_call_has_its_cost",
     "test_prices_that_do_not_load_delay_neither_requests_nor_the_shutdown",
     "test_raw_usage_has_its_price",
     "test_several_calls_inside_an_open_call_have_the_cost",
-    "test_tokens_of_the_whole_call_count_not_those_of_its_parts",
     "test_tokens_of_the_whole_call_count_not_those_of_its_parts",
     "test_usage_without_a_number_of_tokens_is_a_type_error",
 )
