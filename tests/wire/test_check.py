@@ -1,6 +1,7 @@
 """`wire --check`: a request to a wired application creates a SERVER span."""
 
 import tomllib
+import venv
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -115,6 +116,19 @@ def test_check_prints_the_server_span_with_the_oldest_and_newest_packages(
     (folder / ".venv").unlink()
     (folder / ".venv").symlink_to(oldest.folder)
     assert wire(folder, "--check", *app_option(repository)) == 0, capsys.readouterr().out
+
+
+def test_check_before_the_packages_are_installed_is_no_failure_yet(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = make(SERVERS[0])
+    venv.create(folder / ".venv")
+
+    assert wire(folder, "--yes") == 0
+    assert (
+        "Not checked: acme.main:app: OpenTelemetry is not installed (No module named 'opentelemetry')."
+        " Install the packages, then run `copier-honeycomb wire --check`.\n"
+    ) in capsys.readouterr().out
 
 
 def test_check_prints_the_reason_if_there_is_no_span(
