@@ -105,14 +105,14 @@ SERVERS: Final = [
         "code before imports",
         "import os\n\nos.environ.setdefault('A', 'b')\n\nfrom fastapi import FastAPI\n\napp = FastAPI()\n" + HELLO,
     ),
-]  # fmt: skip
-
-LAYOUTS: Final = [
     wired("imports below the application in its function", "from fastapi import FastAPI\n\n\ndef make():\n    app = FastAPI()\n\n    from json import dumps\n\n"
           "    @app.get('/x')\n    def x():\n        from fastapi import Response\n\n        return Response(dumps(1))\n\n    return app\n\n\nserved = make()\n",
           ["", IMPORT, "    instrument_app(app)"]),
     wired("function whose first import is below the application", "import fastapi\n\n\ndef make():\n    app = fastapi.FastAPI()\n    from fastapi import Response\n\n    app.state.response = Response\n    return app\n\n\nserved = make()\n",
           ["", IMPORT, "    instrument_app(app)"]),
+]  # fmt: skip
+
+LAYOUTS: Final = [
     Repository(
         "src layout",
         {"src/acme/__init__.py": "", "src/acme/api/__init__.py": "", "src/acme/api/server.py": PLAIN, "pyproject.toml": PYPROJECT},
