@@ -15,9 +15,11 @@ from typing import Any, Final
 
 import pytest
 
+from hooks.honeycomb.diff import same_query
+
 from ..conftest import Render
 from ..fakes.honeycomb import CONFIGURATION_KEY, INGEST_KEY, FakeHoneycomb, Fault, Key, Plan
-from .conftest import FILES, Commands, Folder
+from .conftest import FILES, QUERY, Commands, Folder
 
 
 class RespondsAlways:
@@ -160,6 +162,32 @@ def test_plan_shows_each_changed_field(
     after = honeycomb.store.boards[board_id]["panels"]
     assert after[3] == before[3]
     assert commands.run("plan").code == 0
+
+
+@pytest.mark.parametrize(
+    ("live", "wanted"),
+    [
+        ({}, {"calculations": [{"op": "P95", "column": "duration_ms"}]}),
+        ({}, {"breakdowns": ["http.route"]}),
+        ({}, {"filters": [{"column": "error", "op": "exists"}]}),
+        ({}, {"havings": [{"calculate_op": "COUNT", "op": ">", "value": 1}]}),
+        ({}, {"orders": [{"op": "COUNT", "order": "descending"}]}),
+        ({}, {"time_range": 60}),
+        ({}, {"granularity": 60}),
+        ({"limit": 7}, {}),
+        ({"limit": 100}, {"limit": 1000}),
+        ({}, {"limit": 50}),
+    ],
+)
+def test_query_with_another_field_differs(live: dict[str, Any], wanted: dict[str, Any]) -> None:
+    assert not same_query({**QUERY, **live}, {**QUERY, **wanted})
+
+
+@pytest.mark.parametrize(
+    "live", [{"limit": 100}, {"limit": 1000}, {"breakdowns": [], "filter_combination": "OR"}]
+)
+def test_query_with_the_default_values_of_honeycomb_does_not_differ(live: dict[str, Any]) -> None:
+    assert same_query({**QUERY, **live}, QUERY)
 
 
 def test_apply_keeps_manually_created_objects(

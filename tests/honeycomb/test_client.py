@@ -79,11 +79,13 @@ def test_pauses_grow_and_a_retry_after_header_overrides_them(
         assert client.get("/1/boards") == []
         honeycomb.plant(Fault(1, 1, status=429, headers={"retry-after": "7"}))
         assert client.get("/1/boards") == []
+        honeycomb.plant(Fault(1, 1, status=503))
+        assert client.create("/1/markers/orders", {}, lambda: "found") == "found"
         honeycomb.plant(Fault(1, 100, status=503))
         with pytest.raises(NoResponse):
             client.get("/1/boards")
 
-    assert pauses == [1, 2, 4, 7, 1, 2, 4, 8]
+    assert pauses == [1, 2, 4, 7, 1, 1, 2, 4, 8]
     assert messages[0] == (
         "Honeycomb returned a server error (503 to GET /1/boards). Retrying in 1 s."
     )
@@ -108,6 +110,21 @@ def test_key_is_redacted_in_the_reason_of_an_error(honeycomb: FakeHoneycomb) -> 
 
     assert str(raised.value).startswith("Honeycomb rejected the request (404 to PUT /1/boards/")
     assert reason == "unknown key (the key)[2J"
+
+
+@pytest.mark.parametrize(
+    ("detail", "reason"),
+    [
+        ([{"field": "name", "description": "is too long"}, {"field": "tags"}], "name: is too long; tags"),
+        ([{"description": "is too long"}, "another"], "is too long"),
+        (["text"], "invalid"),
+        ({"field": "name"}, "invalid"),
+        (None, "invalid"),
+    ],
+)  # fmt: skip
+def test_reason_of_an_error_lists_the_fields_that_it_names(detail: object, reason: str) -> None:
+    with HoneycombClient("https://api.example", "a-key", print) as client:
+        assert client._reason({"type_detail": detail, "error": "invalid"}) == reason
 
 
 def test_ipv6_endpoint_is_a_valid_origin() -> None:

@@ -60,7 +60,7 @@ def change_file(folder: Folder, name: str, **fields: Any) -> None:
 
 
 def test_derived_column_of_another_expression_is_refused_with_its_users(
-    commands: Commands, honeycomb: FakeHoneycomb
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
 ) -> None:
     store = honeycomb.store
     store.take_span(DATASET, {"http.status_code": 200, "span.kind": "server", "error": True})
@@ -83,6 +83,10 @@ def test_derived_column_of_another_expression_is_refused_with_its_users(
     assert commands.run("apply", "--overwrite").code == 0
     assert column["expression"] == FILES["derived_columns/succeeded.json"]["expression"]
     assert commands.run("plan").code == 0
+    # From now on it is ours.
+    change_file(folder, "derived_columns/succeeded.json", expression="NOT($error)")
+    assert commands.run("apply").code == 0
+    assert column["expression"] == "NOT($error)"
 
 
 def test_derived_column_of_an_earlier_release_is_used_as_it_is(
@@ -480,6 +484,9 @@ def test_record_holds_each_part_and_fits_a_tag() -> None:
         assert all(record.holds(name, value) for name, value in parts.items())
         assert not record.holds("panel 0", {"value": "other"})
     assert not Record.parse("").holds("name", None)
+    # Honeycomb returns the fields of an object in its own order.
+    ordered = Record.parse(record_of({"query": {"a": 1, "b": 2}}))
+    assert ordered.holds("query", {"b": 2, "a": 1})
 
 
 @in_depth  # copies a former release

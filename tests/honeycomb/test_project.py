@@ -88,9 +88,10 @@ def test_endpoint_comes_from_variables_before_the_region(
     assert project.honeycomb_endpoint == "https://api.honeycomb.io"
     monkeypatch.setenv("HONEYCOMB_API_ENDPOINT", "http://name:password@[::1]:8080/")
     assert project.honeycomb_endpoint == "http://[::1]:8080"
-    monkeypatch.setenv("HONEYCOMB_API_ENDPOINT", "api.honeycomb.io")
-    with pytest.raises(ProjectError, match="HONEYCOMB_API_ENDPOINT is not a valid URL"):
-        _ = project.honeycomb_endpoint
+    for value in ("api.honeycomb.io", "https://", "https://api.honeycomb.io:65536"):
+        monkeypatch.setenv("HONEYCOMB_API_ENDPOINT", value)
+        with pytest.raises(ProjectError, match="HONEYCOMB_API_ENDPOINT is not a valid URL"):
+            _ = project.honeycomb_endpoint
 
 
 def test_variables_of_the_env_file_do_not_override_the_environment(

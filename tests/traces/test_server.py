@@ -109,6 +109,7 @@ def test_log_records_and_metrics_are_accepted(receiver: Receiver) -> None:
     [record] = receiver.logs
     assert (record.severity, record.body) == ("WARN", "pool exhausted")
     assert (record.trace_id, record.span_id) == (TRACE, owner.span_id.hex())
+    assert record.time == owner.start_time_unix_nano
 
 
 def test_chunked_request_is_accepted(receiver: Receiver) -> None:

@@ -96,6 +96,17 @@ def edit(text: str, folder: Path, name: str = "pyproject.toml") -> str:
     return content.decode()
 
 
+def test_file_nearest_to_the_server_that_declares_fastapi_is_used(tmp_path: Path) -> None:
+    declared = ("requirements.txt", "api/requirements.txt", "worker/requirements.txt")
+    files = dict.fromkeys(declared, "fastapi\n") | {"api/app/requirements.txt": "httpx\n"}
+    write(Repository("", {**files, "api/app/main.py": PLAIN}), tmp_path)
+
+    project = Project(tmp_path).with_answers({"package_dir": "api/app", "import_name": "app"})
+    file = find_dependency_file(project, Path("api/app/main.py"))
+
+    assert file.path == Path("api/requirements.txt")
+
+
 @pytest.mark.parametrize("style", LISTS)
 @pytest.mark.parametrize("kind", FILES)
 def test_packages_are_added_at_their_sorted_place_or_at_the_end(

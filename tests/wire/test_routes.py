@@ -128,6 +128,8 @@ def routes_of(folder: Path, files: dict[str, str]) -> list[tuple[str, str]]:
     [
         ({"compose.yaml": "services:\n  api:\n    image: python:3.12\n    working_dir: /code\n    volumes: [./:/code]\n    command: sh -c 'pip install -r requirements.txt && uvicorn acme.main:app'\n"},
          [("compose.yaml:2", "acme.main:app")]),
+        ({"compose.yaml": "services:\n  api:\n    image: python:3.12\n    working_dir: /code\n    volumes: [./:/code]\n    entrypoint: uvicorn acme.main:app\n"},
+         [("compose.yaml:2", "acme.main:app")]),
         ({"handler.py": "from mangum import Mangum\n\nfrom acme.main import app\n\nhandler = Mangum(app)\n",
           "Dockerfile": 'FROM public.ecr.aws/lambda/python:3.12\nCOPY . ${LAMBDA_TASK_ROOT}/\nCMD ["handler.handler"]\n'}, [("Dockerfile:3", "acme.main:app")]),
         ({"Dockerfile": DOCKERFILE}, [("Dockerfile:14", "acme.main:app")]),
@@ -146,7 +148,7 @@ def routes_of(folder: Path, files: dict[str, str]) -> list[tuple[str, str]]:
         ({"asgi.py": "from wrap import Wrap\nfrom acme.main import app\n\napplication = Wrap(app)\n", "Procfile": "web: uvicorn asgi:application\n"},
          [("Procfile:1", "acme.main:app")]),
     ],
-    ids=["compose image", "Lambda", "stages", "ONBUILD", "Procfile", "Render", "Railway", "Vercel", "Vercel builds", "console script", "runner", "wrapper"],
+    ids=["compose image", "compose entrypoint", "Lambda", "stages", "ONBUILD", "Procfile", "Render", "Railway", "Vercel", "Vercel builds", "console script", "runner", "wrapper"],
 )  # fmt: skip
 def test_application_is_found_on_its_way_to_production(
     files: dict[str, str], routes: list[tuple[str, str]], tmp_path: Path
