@@ -24,8 +24,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if options.command:  # doctor, plan, apply and marker of earlier releases
         command = f"uvx --from TEMPLATE copier-honeycomb {shlex.join(options.command)}"
-        source = "with the TEMPLATE that docs/observability.md names"
-        parser.exit(1, f"`{options.command[0]}` has moved: run `{command}`, {source}.\n")
+        parser.exit(1, f"It has moved: run `{command}`; docs/observability.md names TEMPLATE.\n")
     warnings: list[str] = []
     handler: Any = logging.Handler(logging.WARNING)
     handler.emit = lambda record: warnings.append(record.getMessage())

@@ -29,12 +29,10 @@ class Transport:
         url, request = urlsplit(settings.endpoint), Request(settings.endpoint)
         # Logged, so without the query, which may contain a secret.
         self._where = f"{url.scheme}://{url.netloc}{url.path}"
-        self._headers = {
-            "content-type": "application/x-protobuf",
-            "user-agent": "OTel-OTLP-Exporter-Python",
-            **({"content-encoding": "gzip"} if self._is_compressed else {}),
-            **settings.headers,
-        }
+        self._headers = {"user-agent": "OTel-OTLP-Exporter-Python", **settings.headers}
+        self._headers["content-type"] = "application/x-protobuf"
+        if self._is_compressed:
+            self._headers["content-encoding"] = "gzip"
         if proxy := getproxies().get(url.scheme):
             # Without effect if no_proxy contains the host. The connection to a proxy has no TLS.
             proxy = f"http://{proxy.rpartition('://')[2]}"

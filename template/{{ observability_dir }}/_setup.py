@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from multiprocessing import parent_process, util
@@ -94,10 +95,7 @@ def hold_trace(span: trace.Span) -> Callable[[], None] | None:
 
 @never_raises("Could not flush pending spans")
 def flush_at_shutdown() -> None:
-    """Flush when the application shuts down, without waiting for open spans. Never raises.
-
-    Failed requests are retried. What cannot be exported in time is dropped, and counted in the log.
-    """
+    """Flush at a shutdown: do not wait for open spans, and retry failed requests. Never raises."""
     end = time.monotonic() + SHUTDOWN_SECONDS
     if _processor:
         _processor.decide_all()
@@ -130,9 +128,12 @@ def _add_processor(settings: Settings, exporter: SpanExporter | None = None) -> 
     provider.add_span_processor(_processor)
     _providers.append(provider)
     atexit.register(_processor.shutdown)
+    # multiprocessing ends its workers with os._exit, which skips exit handlers, and a worker forgets
+    # finalizers that are registered before it calls the functions for after a fork.
+    add_finalizer = partial(util.Finalize, None, exitpriority=0)
     if parent_process():  # in a spawned worker; elsewhere, `shutdown` is enough
-        _flush_when_a_worker_exits()
-    util.register_after_fork(_processor, _flush_when_a_worker_exits)
+        add_finalizer(flush_at_shutdown)
+    util.register_after_fork(flush_at_shutdown, add_finalizer)
     # The first instrumentation to start reads it, for all of them.
     names = os.environ.get("OTEL_SEMCONV_STABILITY_OPT_IN", "http").split(",")
     os.environ["OTEL_SEMCONV_STABILITY_OPT_IN"] = ",".join(dict.fromkeys(["http", *names]))
@@ -143,14 +144,12 @@ def _add_processor(settings: Settings, exporter: SpanExporter | None = None) -> 
     return _processor
 
 
-def _create_provider(settings: Settings, resource: Resource) -> TracerProvider:
+def _create_provider(settings: Settings, resource: Resource) -> Any:
     sampler = ProbabilitySampler(settings.sample_rate, trust_incoming=settings.trust_incoming)
     options: Any = {"sampler": sampler, "resource": resource, "shutdown_on_exit": False}
     options["id_generator"] = SnapshotSafeIdGenerator()
     with suppress(Exception):  # deleted, or a later SDK differs
-        from ._tracer_provider import create_tracer_provider
-
-        return create_tracer_provider(**options)
+        return import_module("._tracer_provider", __package__).create_tracer_provider(**options)
     return TracerProvider(**options)
 
 
@@ -163,12 +162,6 @@ def _after_fork() -> None:
         part.reset()
 
 
-def _flush_when_a_worker_exits(_: object = None) -> None:
-    # multiprocessing ends its workers with os._exit, which skips exit handlers, and a worker forgets
-    # finalizers that are registered before it calls the functions for after a fork.
-    util.Finalize(None, flush_at_shutdown, exitpriority=0)
-
-
 if hasattr(os, "register_at_fork"):
     # A module that another thread is importing would remain half imported in the child.
     os.register_at_fork(before=lambda: price_loader.finish(5.0), after_in_child=_after_fork)
@@ -179,11 +172,10 @@ def _create_exporter(settings: Settings, resource: Resource) -> SpanExporter:
     if settings.exporter == "console":
         return ConsoleSpanExporter()
     transport = import_module(f"._{settings.protocol.partition('/')[0]}", __package__).Transport
-    queue: Any = ExportQueue(lambda: transport(settings), resource, settings)
+    _queue = ExportQueue(lambda: transport(settings), resource, settings)
     if settings.console:
-        export, show = queue.export, ConsoleSpanExporter().export
-        queue.export = lambda spans: (show(spans), export(spans))[1]
-    _queue = queue
+        export, show = _queue.export, ConsoleSpanExporter().export
+        vars(_queue)["export"] = lambda spans: (show(spans), export(spans))[1]
     return _queue
 
 

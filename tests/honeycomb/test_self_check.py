@@ -135,7 +135,4 @@ def test_former_command_names_its_replacement(project: Path, workshop: Workshop)
         assert (done.returncode, done.stdout) == (1, "")
         [line] = done.stderr.splitlines()
         command = f"`uvx --from TEMPLATE copier-honeycomb {shlex.join(arguments)}`"
-        assert line == (
-            f"`{arguments[0]}` has moved: run {command}, with the TEMPLATE that"
-            " docs/observability.md names."
-        )
+        assert line == f"It has moved: run {command}; docs/observability.md names TEMPLATE."
