@@ -35,8 +35,7 @@ class Transport:
             self._headers["content-encoding"] = "gzip"
         if proxy := getproxies().get(url.scheme):
             # Without effect if no_proxy contains the host. The connection to a proxy has no TLS.
-            proxy = f"http://{proxy.rpartition('://')[2]}"
-            ProxyHandler({}).proxy_open(request, proxy, url.scheme)
+            ProxyHandler({}).proxy_open(request, f"http://{proxy.rpartition('://')[2]}", url.scheme)
         if url.scheme == "http":
             self._connection = http.client.HTTPConnection(request.host)
             self._headers |= request.headers

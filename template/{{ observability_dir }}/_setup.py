@@ -183,17 +183,16 @@ def _export_other_signals(settings: Settings) -> None:
     """Export log records and metrics through the SDK's own providers and exporters."""
     protocol, resource = settings.protocol.partition("/")[0], create_resource(settings)
     base, otlp = settings.endpoint.removesuffix("/v1/traces"), f"otlp_proto_{protocol}"
-    export = {"logs": export_log_records, "metrics": _export_metrics}
     try:
-        for signal, names in settings.signals.items():
+        for signal, export in (("logs", export_log_records), ("metrics", _export_metrics)):
             url, exporters = f"{base}/v1/{signal}" if protocol == "http" else base, []
             options = {"endpoint": url, "headers": settings.headers, "timeout": settings.timeout}
-            for name in names:
+            for name in settings.signals[signal]:
                 group, package = f"opentelemetry_{signal}_exporter", name.replace("otlp", otlp)
                 [entry_point] = entry_points(group=group, name=package)
                 exporters.append(entry_point.load()(**(options if name == "otlp" else {})))
             if exporters:
-                _providers.append(export[signal](exporters, resource))
+                _providers.append(export(exporters, resource))
     except (ImportError, ValueError):
         missing = f"opentelemetry-exporter-otlp-proto-{protocol}"
         logger.warning("No log records and metrics are exported: install %s.", missing)
