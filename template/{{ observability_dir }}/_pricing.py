@@ -47,8 +47,6 @@ _STANDARD: Final = ("auto", "default", "on_demand", "standard", "global", "not_a
 _JSON: Final = json.JSONEncoder(default=lambda value: _fields(value), skipkeys=True)
 _NUMBER: Final = re.compile(r": ([0-9]{1,15}(?:\.[0-9]+)?(?:e-[0-9]+)?)(?=[,}])")
 
-_Price = Callable[["TokenUsage"], Decimal]
-
 
 @dataclass(kw_only=True)
 class TokenUsage:
@@ -83,8 +81,7 @@ class TokenUsage:
 def copy_usage(usage: Any, service_tier: str | None = None) -> tuple[str, ...]:
     """Return the JSON of usage, by the names in the API's: text, a number, text, and so on."""
     with suppress(Exception):
-        given = {"service_tier": service_tier} if service_tier else None
-        return tuple(_NUMBER.split(_JSON.encode((usage or {}, given))))
+        return tuple(_NUMBER.split(_JSON.encode((usage or {}, {"service_tier": service_tier}))))
     return ("[{}, null]",)
 
 
@@ -106,17 +103,14 @@ def _kinds(provider: str, shape: str) -> tuple[dict[str, list[int]], dict[str, s
     usage, _ = json.loads(text)
     fields = {**usage}.items()  # TypeError if it is not an object
     text = json.dumps(dict(sorted(fields, key=lambda field: isinstance(field[1], dict | list))))
-    sums: dict[str, int] = {}
-    for kind, name in _NAMES.items():
-        if found := re.search(rf'"(?:{name})": (\d+)', text):
-            sums[kind] = int(found[1])
+    found = {kind: re.search(rf'"(?:{name})": (\d+)', text) for kind, name in _NAMES.items()}
+    sums = {kind: int(match[1]) for kind, match in found.items() if match}
     if "input_tokens" in sums and "prompt_tokens" not in usage:
         # Anthropic's input excludes cached tokens.
         for name in ("cache_creation_input_tokens", "cache_read_input_tokens"):
             sums["input_tokens"] += usage.get(name) or 0
     if provider:
-        best: dict[str, int] = max(_extracted(provider, usage), key=len, default={})
-        sums |= best
+        sums = sums | max(_extracted(provider, usage), key=len, default=sums)
     if not sums or re.search(r'tokens": [^0n{]', shape):  # such as negative numbers
         raise TypeError(f"unsupported usage object ({', '.join(usage)[:99]})")
     kinds = {kind: [n for n in range(s.bit_length()) if s >> n & 1] for kind, s in sums.items()}
@@ -134,8 +128,7 @@ def _extracted(provider: str, usage: dict[str, Any]) -> Iterator[dict[str, int]]
             for each in seller.extractors or ():
                 root: Any = [each.root] if isinstance(each.root, str) else each.root
                 # The root may be `usage`, or a part of it.
-                response = {root[-1]: usage, **usage}
-                response = reduce(lambda inner, part: {part: inner}, reversed(root[:-1]), response)
+                response = reduce(lambda inner, part: {part: inner, **usage}, reversed(root), usage)
                 with suppress(ValueError):
                     yield vars(each.extract(response)[1])
 
@@ -152,10 +145,9 @@ def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
 
 
 @lru_cache(maxsize=256)
-def _price_of(provider: str, model: str, quarter: int, *conditions: tuple[str, str]) -> _Price:
+def _price_of(provider: str, model: str, quarter: int, *conditions: Any) -> Callable[..., Decimal]:
     """Return a function that prices calls of `model`. A model without a price costs nothing."""
-    # genai-prices needs as long for a call as the SDK for all spans of a request. Nearly all prices
-    # are a rate per token, which is determined once.
+    # genai-prices is slow. Nearly all prices are a rate per token, which is determined once.
     from genai_prices import Usage, calc_price
 
     million = Usage(input_tokens=1_000_000, output_tokens=1_000_000)
@@ -175,8 +167,7 @@ def _price_of(provider: str, model: str, quarter: int, *conditions: tuple[str, s
         batch = {"processing": context.get("service_tier", "")}
         calculate = partial(calculate, price_context={**batch, **context})
         if calculate(million).total_price == standard.total_price:
-            unknown = ", ".join(context)
-            warn_once("Calls of %s have no cost: the price of its %s is unknown.", model, unknown)
+            warn_once("Calls of %s have no cost: no price for its %s.", model, ", ".join(context))
             return lambda usage: Decimal()
     prices = {k: v for k, v in vars(calculate(million).model_price).items() if v is not None}
     kinds = {each.replace("_mtok", "_tokens").removesuffix("_kcount") for each in prices}
@@ -208,11 +199,10 @@ class _PriceLoader:
     is_loaded = _has_ended = False
 
     def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
         self._thread = Thread(target=self._load, name="llm-prices", daemon=True)
         self._waiting: list[Callable[[], None]] = []
+
+    reset = __init__
 
     def start_loading(self) -> None:
         """Load the prices while the first call is in flight."""

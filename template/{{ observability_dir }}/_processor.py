@@ -9,7 +9,7 @@ from typing import Any, Final
 from opentelemetry.context import Context, get_value
 from opentelemetry.sdk.trace import Event, ReadableSpan, Span, SpanProcessor
 from opentelemetry.sdk.trace.export import SpanExporter
-from opentelemetry.trace import SpanKind, Status, StatusCode, get_current_span
+from opentelemetry.trace import Status, StatusCode, get_current_span
 
 from ._pricing import TokenUsage, price_loader
 from ._redaction import copy_span, redact_event, redact_span
@@ -18,15 +18,12 @@ from ._settings import Settings, warn_once
 from .llm import is_call, usage_attributes
 from .spans import SHARED
 
-# Attributes of a request or WebSocket whose client left before the end.
-_CLIENT_LEFT: Final = frozenset({"request.client_disconnected", "websocket.close_code"})
+# Older instrumentations create three or four such spans per request.
 _ASGI_MESSAGES: Final = (" http receive", " http send", " websocket receive", " websocket send")
 _OPERATION: Final = "gen_ai.operation.name"
 # Attributes of an agent or conversation that most instrumentations set on its own span only.
 _INHERITED: Final = ("gen_ai.agent.name", "gen_ai.conversation.id")
 _OF_USAGE: Final = ("gen_ai.usage.", "llm.")
-# Attributes that the span of a call has in common with a duplicate.
-_OF_A_CALL: Final = ("gen_ai.", "anthropic.", "openai.", "http.request.resend_count")
 # A span that outlives its parent leaves an entry that is never removed.
 _MAX_REMEMBERED: Final = 1_000
 _MAX_BELOW: Final = 100
@@ -41,25 +38,23 @@ class _Call:
 
     def end(self, span: ReadableSpan) -> None:
         self.span, self.attributes = span, dict(span.attributes or {})
+        # Some frameworks put the provider before a model, and an alias of a model has the same usage.
+        models = map(self.attributes.get, ("gen_ai.request.model", "gen_ai.response.model"))
+        self.marks: set[object] = {str(model).rpartition("/")[2] for model in models if model}
         self.usage: TokenUsage | None = None
-        scope = getattr(span.instrumentation_scope, "name", "")
         usage: dict[str, Any] = {
             name.partition(".usage.")[2] or "service_tier": value
             for name, value in self.attributes.items()
             if ".usage." in name or name.endswith(".response.service_tier")
         }
         with suppress(KeyError, TypeError):
-            if "bedrock" in scope or "botocore" in scope:
+            if "bedrock" in getattr(span.instrumentation_scope, "name", ""):
                 # By the conventions, the input includes cached tokens; these pass on Bedrock's number.
                 for each in ("cache_read", "cache_write", "cache_creation"):
                     usage["input_tokens"] += usage.get(f"{each}.input_tokens", 0)
             self.usage = TokenUsage.of(usage)
-        self.has_failed = span.status.status_code is StatusCode.ERROR
-        # Some frameworks put the provider before a model, and an alias of a model has the same usage.
-        models = map(self.attributes.get, ("gen_ai.request.model", "gen_ai.response.model"))
-        self.marks: set[object] = {str(model).rpartition("/")[2] for model in models if model}
-        if self.usage:
             self.marks.add((self.usage.input_tokens, self.usage.output_tokens))
+        self.has_failed = span.status.status_code is StatusCode.ERROR
 
 
 class TelemetryProcessor(SpanProcessor):
@@ -106,17 +101,14 @@ class TelemetryProcessor(SpanProcessor):
             if call is None or call.span_id != span.context.span_id:
                 call = _Call(span.context.span_id, call)
             call.end(span)
-            self._end_call(call)
-            return
-        # Older instrumentations create three or four spans per request.
-        is_message = str(span.name).endswith(_ASGI_MESSAGES)
-        has_left = span.kind is SpanKind.SERVER and not _CLIENT_LEFT.isdisjoint(attributes)
+            return self._end_call(call)
+        has_left = "request.client_disconnected" in attributes
         if has_left and not str(attributes.get("http.response.status_code")).startswith("5"):
             # FastAPI and the contrib package record this as an error of the service.
             kept = {k: v for k, v in attributes.items() if k != "error.type"}
             events = [event for event in span.events if event.name != "exception"]
             span = copy_span(span, attributes=kept, events=events, status=Status())
-        self._sample(span, is_duplicate=is_message)
+        return self._sample(span, is_duplicate=str(span.name).endswith(_ASGI_MESSAGES))
 
     def decide_all(self) -> None:
         """Sample open traces on the spans they have so far, because the process ends."""
@@ -175,13 +167,11 @@ class TelemetryProcessor(SpanProcessor):
             self._sample(inner.span, is_duplicate=True)
             if inner.usage and "llm.input_tokens" not in call.attributes:
                 call.usage = inner.usage  # frameworks lose usage, for example of streams
-            added = {k: v for k, v in inner.attributes.items() if k.startswith(_OF_A_CALL)}
-            call.attributes = {**added, **call.attributes}
-        waiting = call.above.below if call.above else None
-        pass_on = self._add_cost if waiting is None else waiting.append
-        for each in (*below, call):
-            pass_on(each)
-        while waiting and len(waiting) > _MAX_BELOW:
+            call.attributes = {**inner.attributes, **call.attributes}
+        above = call.above.below if call.above else None
+        waiting, limit = ([], 0) if above is None else (above, _MAX_BELOW)
+        waiting += [*below, call]
+        while len(waiting) > limit:
             self._add_cost(waiting.pop(0))
 
     def _release(self, call: _Call) -> None:
@@ -193,8 +183,7 @@ class TelemetryProcessor(SpanProcessor):
         """Sample `call` with its model, tokens and cost, if `llm_call` has not added them."""
         span, attributes, usage = call.span, call.attributes, call.usage
         if usage is None or "llm.input_tokens" in attributes:
-            self._sample(copy_span(span, attributes=attributes))
-            return
+            return self._sample(copy_span(span, attributes=attributes))
         provider = str(attributes.get("gen_ai.provider.name") or attributes.get("gen_ai.system"))
         requested = attributes.get("gen_ai.request.model")
         model = str(attributes.get("gen_ai.response.model") or requested)
@@ -206,7 +195,7 @@ class TelemetryProcessor(SpanProcessor):
             cost = usage_attributes(provider, model, usage)
             self._sample(copy_span(span, attributes={**defaults, **attributes, **cost}))
 
-        price_loader.when_loaded(add_cost)
+        return price_loader.when_loaded(add_cost)
 
     def _events(self, span: ReadableSpan) -> list[Event] | None:
         """Return the events of `span`, if there are any, except exceptions that a child has recorded."""

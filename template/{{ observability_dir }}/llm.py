@@ -66,9 +66,8 @@ class LLMCall:
         stream, that of the final message. `model`, `finish_reason` and `service_tier` are those of
         the response, if it names them. The last call wins. An unsupported object logs one warning.
         """
-        is_known = isinstance(usage, TokenUsage)
         # Copied, because some frameworks add up the usage of all calls in one object.
-        self._usage = usage if is_known else copy_usage(usage, service_tier)
+        self._usage = usage if isinstance(usage, TokenUsage) else copy_usage(usage, service_tier)
         if model:
             self._model = str(model)
             self.span.set_attribute("gen_ai.response.model", model)
@@ -82,9 +81,7 @@ class LLMCall:
             self.span.set_attribute("gen_ai.response.time_to_first_chunk", seconds)
 
     def record_content(self, prompt: str, answer: str, *, system: str | None = None) -> None:
-        """Record the texts of the call, if OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT is
-        SPAN_ONLY or SPAN_AND_EVENT. Otherwise this does nothing.
-        """
+        """Record the texts, if OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT enables it."""
         if captures_content():
             for name, role, text in (("input", "user", prompt), ("output", "assistant", answer)):
                 message = {"role": role, "parts": [{"type": "text", "content": text}]}
