@@ -19,6 +19,7 @@ from hooks.traces.receiver import Receiver
 
 from ..depth import in_depth
 from ..environments import Environment, environment
+from ..service.process import Log, wait_until
 
 SERVICE: Final = """
 import uvicorn
@@ -87,24 +88,22 @@ HEADERS: Final = st.lists(
 def serving(python: Environment, rendering: Path, receiver: Receiver, rate: int) -> Iterator[int]:
     """Run the service and return its port; stop it, which exports its spans."""
     variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver.endpoint, "PYTHONUNBUFFERED": "1"}
+    # A file: OpenTelemetry logs invalid baggage, and a full pipe would stop the server.
+    log = Log()
     with subprocess.Popen(
         [python.python, "-W", "ignore", "-c", SERVICE],
         cwd=rendering,
         env={**os.environ, **variables, "HONEYCOMB_SAMPLE_RATE": str(rate)},
-        stderr=subprocess.PIPE,
-        text=True,
+        stderr=log.file,
     ) as process:
-        assert process.stderr is not None
         try:
-            lines = iter(process.stderr.readline, "")
-            port = next(
-                filter(None, (re.search(r"http://127.0.0.1:(\d+)", line) for line in lines))
-            )
-            yield int(port[1])
+            wait_until(lambda: "http://127.0.0.1:" in log.text(), "the port of the server")
+            [port] = re.findall(r"http://127.0.0.1:(\d+)", log.text())
+            yield int(port)
         finally:
             process.send_signal(signal.SIGTERM)
-            log = process.stderr.read()
-            assert log.count("Traceback") == log.count("\nstarlette.requests.ClientDisconnect")
+    text = log.text()
+    assert text.count("Traceback") == text.count("\nstarlette.requests.ClientDisconnect")
 
 
 def exchange(port: int, request: bytes, *, leaves: bool = False) -> bytes:
