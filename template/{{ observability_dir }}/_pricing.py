@@ -120,12 +120,11 @@ def _kinds(provider: str, shape: str) -> tuple[dict[str, list[int]], dict[str, s
 
 def _extracted(provider: str, usage: dict[str, Any]) -> Iterator[dict[str, int]]:
     """Yield the tokens that each of genai-prices' extractors recognizes in `usage`."""
-    from genai_prices import data_snapshot
+    from genai_prices.data_snapshot import get_snapshot
 
     for name in (_PROVIDERS.get(provider, provider), *_FIRST_PARTIES):
         with suppress(LookupError):
-            seller = data_snapshot.get_snapshot().find_provider(None, name, None)
-            for each in seller.extractors or ():
+            for each in get_snapshot().find_provider(None, name, None).extractors or ():
                 root: Any = [each.root] if isinstance(each.root, str) else each.root
                 # The root may be `usage`, or a part of it.
                 response = reduce(lambda inner, part: {part: inner, **usage}, reversed(root), usage)
