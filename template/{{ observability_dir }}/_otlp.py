@@ -5,7 +5,7 @@ in a queue cost the garbage collector nothing. The numbers of fields are those o
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from struct import Struct
 from typing import Any, Final
 
@@ -40,7 +40,8 @@ def encode_span(span: ReadableSpan, *, is_huge: bool = False) -> bytes:
         parts += (b"\x22\x08", parent.span_id.to_bytes(8, "big"))
         flags |= _REMOTE * parent.is_remote
     parts += (
-        _name_and_kind(span.name[:_SHORT_VALUE], span.kind.value),
+        _repeated_text(b"\x2a", span.name[:_SHORT_VALUE]),
+        b"\x30" + _SMALL[span.kind.value + 1],  # 0 is an unspecified kind
         _times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
         _attributes(b"\x4a", attributes),
     )
@@ -64,12 +65,6 @@ def encode_span(span: ReadableSpan, *, is_huge: bool = False) -> bytes:
 def _ids(context: SpanContext) -> bytes:
     trace_id = b"\x0a\x10" + context.trace_id.to_bytes(16, "big")
     return trace_id + b"\x12\x08" + context.span_id.to_bytes(8, "big")
-
-
-@lru_cache(maxsize=1024)
-def _name_and_kind(name: str, kind: int) -> bytes:
-    # In OTLP, 0 is an unspecified kind.
-    return _text(b"\x2a", name) + b"\x30" + _varint(kind + 1)
 
 
 def encode_scope(scope: InstrumentationScope | None) -> bytes:
@@ -98,7 +93,7 @@ def _attributes(tag: bytes, attributes: Mapping[str, Any]) -> bytes:
 
 
 def _attribute(tag: bytes, name: str, value: Any) -> bytes:
-    return _field(tag, _key(name) + _field(b"\x12", _value(value)))
+    return _field(tag, _repeated_text(b"\x0a", name) + _field(b"\x12", _value(value)))
 
 
 # Most attributes repeat: a route, a model, a status.
@@ -136,7 +131,7 @@ def _field(tag: bytes, content: bytes) -> bytes:
     return tag + (_SMALL[length] if length < 128 else _varint(length)) + content
 
 
-_key = lru_cache(maxsize=1024)(partial(_text, b"\x0a"))
+_repeated_text = lru_cache(maxsize=2048)(_text)  # names of spans and attributes
 _SMALL: Final = [bytes((number,)) for number in range(128)]
 
 

@@ -36,7 +36,7 @@ def instrument_app(
     from starlette.middleware import Middleware
 
     is_traced = vars(app).get("_is_instrumented_by_opentelemetry")  # by the contrib package
-    is_excluded, observe = _exclusion(untraced_paths), _Observed
+    is_excluded, observe = _exclusion(untraced_paths), _observe
     # FastAPI 0.142 and later traces itself; before, the contrib package traces it.
     if telemetry := vars(app).get("_telemetry"):
         before = telemetry["exclude"]
@@ -46,11 +46,10 @@ def instrument_app(
             auto_configure=False,  # its own exporter would export each span a second time
         )
     elif not is_traced:
-        observe = _trace_with_contrib(is_excluded)
-    app.user_middleware.append(Middleware(_Observed))
-    if not is_traced:
-        build_middleware_stack = app.build_middleware_stack
-        app.build_middleware_stack = lambda: observe(build_middleware_stack())  # type: ignore[method-assign]
+        observe = partial(_trace_with_contrib, _contrib_package(), is_excluded)
+    app.user_middleware.append(Middleware(_observe))
+    build_middleware_stack = app.build_middleware_stack
+    app.build_middleware_stack = lambda: observe(build_middleware_stack())  # type: ignore[method-assign]
     vars(app)["_is_instrumented_by_opentelemetry"] = True
     _trace_background_tasks()
     app.state.is_observed = True
@@ -78,36 +77,32 @@ def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
     return is_excluded
 
 
-def _trace_with_contrib(is_excluded: Callable[[Any], bool]) -> Any:
+def _contrib_package() -> Any:
     try:
-        contrib: Any = import_module("opentelemetry.instrumentation.fastapi")
+        return import_module("opentelemetry.instrumentation.fastapi")
     except ImportError:
         package = "opentelemetry-instrumentation-fastapi"
         raise ImportError(f"FastAPI before 0.142 requires {package}; install it.") from None
+
+
+def _trace_with_contrib(contrib: Any, is_excluded: Callable[[Any], bool], app: ASGIApp) -> ASGIApp:
     details = contrib._get_default_span_details
+    traced_app = contrib.OpenTelemetryMiddleware(_observe(app), default_span_details=details)
+    # Older versions create these spans nevertheless; the span processor drops them.
+    traced_app.exclude_receive_span = traced_app.exclude_send_span = True
 
-    def trace_requests(app: ASGIApp) -> ASGIApp:
-        traced_app = contrib.OpenTelemetryMiddleware(_Observed(app), default_span_details=details)
-        # Older versions create these spans nevertheless; the span processor drops them.
-        traced_app.exclude_receive_span = traced_app.exclude_send_span = True
+    async def trace_request(scope: Scope, receive: Receive, send: Send) -> None:
+        if REQUEST not in scope and is_excluded(scope):
+            scope[REQUEST] = None
+        await (app if REQUEST in scope else traced_app)(scope, receive, send)
 
-        async def trace_request(scope: Scope, receive: Receive, send: Send) -> None:
-            if REQUEST not in scope and is_excluded(scope):
-                scope[REQUEST] = None
-            await (app if REQUEST in scope else traced_app)(scope, receive, send)
-
-        return trace_request
-
-    return trace_requests
+    return trace_request
 
 
-class _Observed:
+def _observe(app: ASGIApp) -> ASGIApp:
     """Record the failures of a request, outside and inside middleware that may respond to them."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def observe(scope: Scope, receive: Receive, send: Send) -> None:
         request, release_trace = scope.get(REQUEST), None
         # Mounted applications have the same scope.
         if REQUEST not in scope:
@@ -123,9 +118,9 @@ class _Observed:
                 context.attach(context.set_value(REQUEST, request))
                 receive, release_trace = partial(request.receive, receive), hold_trace(span)
         if request is None:
-            return await self._app(scope, receive, send)
+            return await app(scope, receive, send)
         try:
-            await self._app(scope, receive, partial(request.send, send))
+            await app(scope, receive, partial(request.send, send))
             request.record(None)
         except BaseException as error:
             request.record(error)
@@ -133,6 +128,8 @@ class _Observed:
         finally:
             if release_trace is not None:
                 release_trace()
+
+    return observe
 
 
 class _Request:
