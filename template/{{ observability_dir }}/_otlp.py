@@ -28,10 +28,9 @@ VARINT: Final = rb"([\x80-\xff]{0,9}[\x00-\x7f])"  # in the few messages that ar
 def encode_span(span: ReadableSpan, *, is_huge: bool = False) -> bytes:
     """Encode a Span message. Truncates long values; of a huge span, only short ones are kept."""
     context, parent, status = span.context, span.parent, span.status
-    attributes, events = span.attributes or {}, span.events
+    attributes = span.attributes or {}
     if is_huge:
         attributes = {k: v for k, v in attributes.items() if len(str(v)) <= _SHORT_VALUE}
-        events = ()
     parts = [_ids(context)]
     if context.trace_state:
         parts.append(_text(b"\x1a", context.trace_state.to_header()))
@@ -45,7 +44,7 @@ def encode_span(span: ReadableSpan, *, is_huge: bool = False) -> bytes:
         _times(0x39, span.start_time or 0, 0x41, span.end_time or 0),
         _attributes(b"\x4a", attributes),
     )
-    for event in events:
+    for event in () if is_huge else span.events:
         time = b"\x09" + _fixed64(event.timestamp) + _text(b"\x12", event.name)
         parts.append(_field(b"\x5a", time + _attributes(b"\x1a", event.attributes or {})))
     for link in span.links:

@@ -50,16 +50,14 @@ class TracerProvider(sdk.TracerProvider):
         super().__init__(**options, span_limits=_LIMITS)
         # Their class holds the initial fields of all spans.
         blank: Any = object.__new__(_Span)
-        shared: Any = {"sampler": self.sampler, "resource": self.resource, "limits": _LIMITS}
-        shared["span_processor"] = self._active_span_processor
-        sdk.Span.__init__(blank, "", None, **shared)  # type: ignore[arg-type]
+        shared: Any = {"resource": self.resource, "span_processor": self._active_span_processor}
+        sdk.Span.__init__(blank, "", None, limits=_LIMITS, **shared)  # type: ignore[arg-type]
         self._span_class = type("_Span", (_Span,), vars(blank) | {"_events": (), "_links": ()})
 
-    def get_tracer(self, *args: Any, **kwargs: Any) -> trace.Tracer:
-        tracer = super().get_tracer(*args, **kwargs)
+    def get_tracer(self, *args: Any, **kwargs: Any) -> Any:
+        tracer: Any = super().get_tracer(*args, **kwargs)
         if type(tracer) is sdk.Tracer:
-            ours: Any = tracer
-            ours.__class__, ours.span_class = _Tracer, self._span_class
+            tracer.__class__, vars(tracer)["span_class"] = _Tracer, self._span_class
         return tracer
 
 
@@ -90,9 +88,6 @@ class _Attributes(dict[str, Any]):
 
 
 class _Span(sdk.Span):
-    _events: Any
-    _links: Any
-
     def _add_event(self, event: Any) -> None:
         self._events = self._events or self._new_events()  # type: ignore[no-untyped-call]
         super()._add_event(event)
@@ -120,9 +115,8 @@ class _Tracer(sdk.Tracer):
         set_status_on_exception: bool = True,
     ) -> Any:
         above, ids = trace.get_current_span(context), self.id_generator
-        parent = above.get_span_context()
-        trace_id, flags = parent.trace_id, parent.trace_flags
-        state: trace.TraceState | None = parent.trace_state
+        parent, span_id = above.get_span_context(), ids.generate_span_id()
+        trace_id, flags, state = parent.trace_id, parent.trace_flags, parent.trace_state
         # A child follows the sampling decision of its local parent, as in ProbabilitySampler.
         if type(above) is not self.span_class:
             if not parent.is_valid:
@@ -131,11 +125,10 @@ class _Tracer(sdk.Tracer):
             flags = TraceFlags(flags & _RANDOM | made.decision.is_sampled())
             state = made.trace_state
             if not made.decision.is_recording():
-                span_id = ids.generate_span_id()
                 return trace.NonRecordingSpan(SpanContext(trace_id, span_id, False, flags, state))
         span: Any = object.__new__(self.span_class)
         span._name, span._kind, span._lock = name, kind, Lock()
-        span._context = SpanContext(trace_id, ids.generate_span_id(), False, flags, state)
+        span._context = SpanContext(trace_id, span_id, False, flags, state)
         span._parent = parent if parent.is_valid else None
         span._instrumentation_info = self.instrumentation_info
         span._instrumentation_scope = self._instrumentation_scope

@@ -33,9 +33,6 @@ def instrument_app(
     setup_observability()
     if getattr(app.state, "is_observed", False) or is_disabled("fastapi"):
         return
-    from starlette.middleware import Middleware
-
-    is_traced = vars(app).get("_is_instrumented_by_opentelemetry")  # by the contrib package
     is_excluded, observe = _exclusion(untraced_paths), _observe
     # FastAPI 0.142 and later traces itself; before, the contrib package traces it.
     if telemetry := vars(app).get("_telemetry"):
@@ -45,9 +42,14 @@ def instrument_app(
             operation_spans=False,  # by default, each request has four or five spans
             auto_configure=False,  # its own exporter would export each span a second time
         )
-    elif not is_traced:
-        observe = partial(_trace_with_contrib, _contrib_package(), is_excluded)
-    app.user_middleware.append(Middleware(_observe))
+    elif not vars(app).get("_is_instrumented_by_opentelemetry"):  # by that package
+        try:
+            contrib = import_module("opentelemetry.instrumentation.fastapi")
+        except ImportError:
+            package = "opentelemetry-instrumentation-fastapi"
+            raise ImportError(f"FastAPI before 0.142 requires {package}; install it.") from None
+        observe = partial(_trace_with_contrib, contrib, is_excluded)
+    app.user_middleware.append(import_module("starlette.middleware").Middleware(_observe))
     build_middleware_stack = app.build_middleware_stack
     app.build_middleware_stack = lambda: observe(build_middleware_stack())  # type: ignore[method-assign]
     vars(app)["_is_instrumented_by_opentelemetry"] = True
@@ -75,14 +77,6 @@ def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
         return path in paths or bool(pattern and len(path) <= 512 and pattern.search(path))
 
     return is_excluded
-
-
-def _contrib_package() -> Any:
-    try:
-        return import_module("opentelemetry.instrumentation.fastapi")
-    except ImportError:
-        package = "opentelemetry-instrumentation-fastapi"
-        raise ImportError(f"FastAPI before 0.142 requires {package}; install it.") from None
 
 
 def _trace_with_contrib(contrib: Any, is_excluded: Callable[[Any], bool], app: ASGIApp) -> ASGIApp:

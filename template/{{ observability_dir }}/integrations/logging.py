@@ -30,12 +30,11 @@ def add_trace_to_log_records() -> None:
 
 def export_log_records(exporters: list[Any], resource: Any) -> Any:
     """Export each record that a logger accepts. Return the SDK's provider of loggers."""
-    from opentelemetry.sdk._logs import LoggerProvider
-    from opentelemetry.sdk._logs.export import BatchLogRecordProcessor
+    from opentelemetry.sdk._logs import LoggerProvider, export
 
     provider = LoggerProvider(resource, shutdown_on_exit=False)
     for exporter in exporters:
-        provider.add_log_record_processor(BatchLogRecordProcessor(exporter))
+        provider.add_log_record_processor(export.BatchLogRecordProcessor(exporter))
     # Not through a handler: `logging.basicConfig` has no effect if there is one.
     call_handlers = logging.Logger.callHandlers
 
