@@ -56,9 +56,8 @@ def encode_span(span: ReadableSpan, *, is_huge: bool = False) -> bytes:
         parts.append(_field(b"\x7a", message + b"\x18" + _varint(status.status_code.value)))
     parts += (b"\x85\x01", _fixed32(flags))
     encoded = b"".join(parts)
-    if len(encoded) > _MAX_SPAN_BYTES and not is_huge:
-        return encode_span(span, is_huge=True)
-    return encoded
+    is_too_large = len(encoded) > _MAX_SPAN_BYTES and not is_huge
+    return encode_span(span, is_huge=True) if is_too_large else encoded
 
 
 def _ids(context: SpanContext) -> bytes:

@@ -12,7 +12,7 @@ from .projects import write
 
 EXISTING_FILES: Final = 42
 MODULE_FILES: Final = 22
-MODULE_LINES: Final = 3_020
+MODULE_LINES: Final = 3_019
 EXISTING_LINES: Final = MODULE_LINES + 2_368
 SELF_CHECK_LINES: Final = 80
 MODULE_TEST_FILES: Final = 4
