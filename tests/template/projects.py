@@ -28,10 +28,10 @@ SOURCES: Final = ("copier.yml", "template", "hooks/questions", "CHANGELOG.md")
 """The files that a rendering depends on."""
 LEFT_OUT: Final = (
     "honeycomb",
-    "tests/*",
+    "{{ service_tests_dir }}/*",
     "{{ observability_dir }}/integrations",
     "{{ observability_dir }}/_[!_g]*",
-    "{{ package_dir }}/*/*",
+    "{{ service_dir }}/*/*",
 )
 """The parts of template/ that a reduced template lacks."""
 STARTED_ONCE: Final = (

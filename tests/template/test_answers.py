@@ -158,6 +158,8 @@ COMPUTED = {
     "observability_dir": ("../outside", "package_dir=src/acme"),
     "observability": ("os; import acme", "import_name=acme"),
     "tests_dir": ("../outside", "module_name=telemetry"),
+    "service_dir": ("../outside", "package_name=order_intake"),
+    "service_tests_dir": ("../outside", "layout=new"),
     "retired_files": ("README.md", "copier update"),
     "package_dir": ("src/acme", "as in order_intake"),
     "import_name": ("acme", "as in order_intake"),
