@@ -27,12 +27,10 @@ class Transport:
     def __init__(self, settings: Settings) -> None:
         self._is_compressed = settings.compression == "gzip"
         url, request = urlsplit(settings.endpoint), Request(settings.endpoint)
-        # Logged, so without the query, which may contain a secret.
-        self._where = f"{url.scheme}://{url.netloc}{url.path}"
+        self._where = f"{url.scheme}://{url.netloc}{url.path}"  # logged: a query may be secret
         self._headers = {"user-agent": "OTel-OTLP-Exporter-Python", **settings.headers}
         self._headers["content-type"] = "application/x-protobuf"
-        if self._is_compressed:
-            self._headers["content-encoding"] = "gzip"
+        self._headers |= {"content-encoding": "gzip"} if self._is_compressed else {}
         if proxy := getproxies().get(url.scheme):
             # Without effect if no_proxy contains the host. The connection to a proxy has no TLS.
             ProxyHandler({}).proxy_open(request, f"http://{proxy.rpartition('://')[2]}", url.scheme)

@@ -94,8 +94,7 @@ def _fields(value: Any) -> Any:
 @lru_cache(maxsize=256)
 def _kinds(provider: str, shape: str) -> tuple[dict[str, list[int]], dict[str, str]]:
     """Return the parts of usage to add up for each kind of tokens, and conditions of its price."""
-    # genai-prices' own extraction is ten times as slow as all the rest, so it sees each shape once.
-    # Sums of different powers of two show what it added up.
+    # genai-prices' own extraction is slow: it sees each shape once, and powers of two show its sums.
     parts = count(1, 2)
     text = _NUMBER.sub(lambda _: f": {1 << next(parts)}", shape)
     if '"prompt_token_count"' in text:  # Gemini's SDK renames the API's fields

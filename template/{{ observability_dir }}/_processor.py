@@ -149,9 +149,8 @@ class TelemetryProcessor(SpanProcessor):
 
     def _end_call(self, call: _Call) -> None:
         """Merge `call` and its duplicate, and add costs, or wait for the end of the call above."""
-        # `llm_call`, a framework and an SDK may each create a span for one call. The outermost is kept,
-        # with the attributes that only the inner one has. Others below it remain, such as failed
-        # attempts. If several may be the same call, it is the run of an agent, and they have its cost.
+        # Spans of `llm_call`, a framework and an SDK for one call are merged into the outermost; others
+        # below it remain. If several may be that call, it is an agent's run, and they have the cost.
         below, call.below = call.below or [], None
         same = [each for each in below if call.marks & each.marks]
         succeeded = [each for each in same if not each.has_failed]
@@ -199,8 +198,7 @@ class TelemetryProcessor(SpanProcessor):
 
     def _events(self, span: ReadableSpan) -> list[Event] | None:
         """Return the events of `span`, if there are any, except exceptions that a child has recorded."""
-        # Every span that an exception crosses may record it, and Honeycomb bills each event. Children
-        # end before their parents, so the innermost span keeps the event.
+        # Each span that an exception crosses may record it. Children end first and keep the event.
         events, recorded = [], self._exceptions.pop(span.context.span_id, set())
         if not recorded and not span.events:
             return None

@@ -34,8 +34,7 @@ _LLM: Final = re.compile(
 # Kinds of private values and the names of their attributes. The first that matches counts.
 _RULES: Final = (
     ("query", r"^url\.query$"),
-    # FastAPI and its instrumentation record these besides route, method and status: paths, query
-    # strings, hosts and addresses, which identify people and are billed as columns.
+    # Recorded besides route, method and status: addresses, hosts and paths, which identify people.
     ("request", r"^(?:client|server|url|user_agent|net\.(?:host|peer)|network\.(?:local|peer))\."),
     ("request", r"^http\.(?:client_ip|flavor|host|scheme|server_name|target|url|user_agent)$"),
     ("request", r"^(?:network\.protocol\.version|http\.request\.method_original)$"),
@@ -107,8 +106,7 @@ def redact_span(span: ReadableSpan, events: list[Event] | None, weight: int) -> 
     name, description, state = span.name, span.status.description, span.context.trace_state
     attributes = redact_attributes(original, is_server=span.kind is SpanKind.SERVER)
     if weight > 1 or (state and "ot" in state):
-        # Honeycomb multiplies each event by it. Without it, the rate in the trace state counts, even
-        # if the trace was kept because it failed.
+        # Without it, Honeycomb multiplies by the rate in the trace state, also if the trace failed.
         attributes = {**attributes, "SampleRate": weight}
     changed = {} if attributes is original else {"attributes": attributes}
     if events is not None:

@@ -7,7 +7,7 @@ in the trace state records the rate, as in OpenTelemetry's probability sampling.
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from threading import RLock
@@ -17,9 +17,8 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace import NonRecordingSpan, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation import get_current_span
-from opentelemetry.util.types import Attributes
 
 from ._settings import Settings
 
@@ -55,15 +54,9 @@ class ProbabilitySampler(Sampler):
         self._trace_state = TraceState([("ot", threshold)]) if rate > 1 else None
 
     def should_sample(
-        self,
-        parent_context: Context | None,
-        trace_id: int,
-        name: str,
-        kind: SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
+        self, parent_context: Context | None, trace_id: int, *others: Any, **named: Any
     ) -> SamplingResult:
+        given = {**dict(zip(("name", "kind", "attributes"), others, strict=False)), **named}
         parent_span = get_current_span(parent_context)
         parent = parent_span.get_span_context()
         state: TraceState | None = parent.trace_state
@@ -76,7 +69,7 @@ class ProbabilitySampler(Sampler):
         elif parent.is_remote and _weight(parent.trace_state.get("ot", "")) > _MAX_WEIGHT:
             state = None
         decision = Decision.RECORD_AND_SAMPLE if is_sampled else Decision.RECORD_ONLY
-        return SamplingResult(decision, attributes, state)
+        return SamplingResult(decision, given.get("attributes"), state)
 
     def get_description(self) -> str:
         return f"ProbabilitySampler(1 in {self._rate})"

@@ -82,8 +82,7 @@ class _Attributes(dict[str, Any]):
         else:
             with suppress(RecursionError):  # a list that is too deep, or contains itself
                 checked = dict(BoundedAttributes(count, {**self, **attributes}, False, length))
-                for dropped in self.keys() - checked.keys():
-                    del self[dropped]
+                self.clear()
                 self.update(checked)
 
 

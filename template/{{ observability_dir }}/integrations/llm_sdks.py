@@ -49,8 +49,7 @@ def _instrument(sdk: Any) -> None:
         [point] = points.select(group="opentelemetry_instrumentor")
         instrumentor = None if is_disabled(point.name) else point.load()()
         if instrumentor and not instrumentor.is_instrumented_by_opentelemetry:
-            # The one for Gemini works with later versions than it allows, and enables log records of
-            # each call, for all instrumentations.
+            # Gemini's works with later versions than it allows, and enables log records for all SDKs.
             emit_event = os.environ.get(_EMIT_EVENT, "false")
             instrumentor.instrument(skip_dep_check=name == "google-genai")
             os.environ[_EMIT_EVENT] = emit_event

@@ -40,8 +40,7 @@ def export_log_records(exporters: list[Any], resource: Any) -> Any:
 
     def call_handlers_and_export(logger: logging.Logger, record: logging.LogRecord) -> None:
         call_handlers(logger, record)
-        # The exporters' own records would never end, and access logs repeat the request span, with
-        # address and query.
+        # The exporters' own records would never end, and access logs contain addresses and queries.
         is_own = record.name.startswith("opentelemetry.") or record.name.endswith(".access")
         if not is_own and not context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY):
             with suppress(Exception):  # logging reports arguments that do not fit the format
