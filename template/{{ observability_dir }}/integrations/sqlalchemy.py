@@ -7,8 +7,7 @@ from opentelemetry import context, trace
 from .._redaction import MAX_LONG_TEXT, redact_sql
 from ..spans import record_exception, tracer
 
-# OpenTelemetry's names for SQLAlchemy's dialects, if they differ.
-_SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}
+_SYSTEMS = {"mssql": "microsoft.sql_server", "oracle": "oracle.db"}  # OpenTelemetry's names
 
 
 def trace_queries(sqlalchemy: Any) -> None:
