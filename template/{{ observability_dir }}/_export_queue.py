@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 MAX_QUEUED_BYTES: Final = 16_000_000
 # Below gRPC's limit of 4 MiB. Large, so that a backlog drains to a receiver that responds slowly.
 _MAX_BATCH_BYTES: Final = 2_000_000
+_MAX_BACKOFF_SECONDS: Final = 30.0
 SHUTDOWN_SECONDS: Final = 4.7
 # Of one span after accepted requests, and rejections in a row: if all are, not each is sent.
 _MAX_FAILURES: Final = 20
@@ -192,7 +193,7 @@ class ExportQueue(SpanExporter):
                 if error.timed_out:
                     self._timeout = max(self._timeout, min(2 * self._timeout, 30.0))
                 pause = error.retry_after or 2 ** min(self._retries, 5) * random.uniform(0.5, 1.5)
-                self._pause = min(pause, 30.0)
+                self._pause = min(pause, _MAX_BACKOFF_SECONDS)
                 batch.failures += self._retries == 0
                 is_kept = middle > 0 or batch.failures < _MAX_FAILURES
             elif error.splittable:

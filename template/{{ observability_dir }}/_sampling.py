@@ -22,8 +22,7 @@ from opentelemetry.trace.propagation import get_current_span
 
 from ._settings import Settings
 
-# The last 56 bits of a trace ID are random. A trace is sampled if they reach the threshold.
-_RANDOM: Final = 1 << 56
+_RANDOM: Final = 1 << 56  # of the last bits of a trace ID; it is sampled from a threshold on
 
 MAX_SPANS_PER_TRACE: Final = 2_000
 MAX_SPANS: Final = 20_000
