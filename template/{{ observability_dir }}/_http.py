@@ -51,12 +51,10 @@ class Transport:
         self._target = request.selector or "/"
 
     def send(self, request: bytes, timeout: float) -> ExportError | None:
-        # Higher levels cost several times as much CPU and save a few percent.
-        body = gzip.compress(request, 1) if self._is_compressed else request
+        body = gzip.compress(request, 1) if self._is_compressed else request  # higher saves little
         connection, is_sent = self._connection, False
         connection.timeout, deadline = timeout, time.monotonic() + timeout
-        # The timeout limits each read only; a response may arrive byte by byte.
-        timer = Timer(timeout, _abort, (connection,))
+        timer = Timer(timeout, _abort, (connection,))  # a response may arrive byte by byte
         timer.daemon = True
         timer.start()
         try:

@@ -24,6 +24,7 @@ _OPERATION: Final = "gen_ai.operation.name"
 # Attributes of an agent or conversation that most instrumentations set on its own span only.
 _INHERITED: Final = ("gen_ai.agent.name", "gen_ai.conversation.id")
 _OF_USAGE: Final = ("gen_ai.usage.", "llm.")
+_OF_A_CALL: Final = ("gen_ai.", "anthropic.", "openai.", "http.request.resend_count")
 # A span that outlives its parent leaves an entry that is never removed.
 _MAX_REMEMBERED: Final = 1_000
 _MAX_BELOW: Final = 100
@@ -166,7 +167,8 @@ class TelemetryProcessor(SpanProcessor):
             self._sample(inner.span, is_duplicate=True)
             if inner.usage and "llm.input_tokens" not in call.attributes:
                 call.usage = inner.usage  # frameworks lose usage, for example of streams
-            call.attributes = {**inner.attributes, **call.attributes}
+            added = {k: v for k, v in inner.attributes.items() if k.startswith(_OF_A_CALL)}
+            call.attributes = {**added, **call.attributes}
         above = call.above.below if call.above else None
         waiting, limit = ([], 0) if above is None else (above, _MAX_BELOW)
         waiting += [*below, call]
