@@ -24,6 +24,8 @@ GUNICORN: Final = (
     "--worker-class=uvicorn_worker.UvicornWorker",
     "--bind=127.0.0.1:{port}",
     "--workers=2",
+    # By default, workers that need 30 s to start, as on a busy machine, are killed.
+    "--timeout=600",
 )
 
 
