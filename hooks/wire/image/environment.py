@@ -142,14 +142,12 @@ def image_environment(
         try:
             _make(installer, python, commands, container.client, folder)
         except NotInstalled as error:
-            if made.exists():
-                pass
-            elif isinstance(error, NotInstallable) and wanted != version:
-                raise NotInstalled(
-                    f"with Python {version}, {error}. To use Python {wanted} as the image, run"
-                    f" `uv python install {wanted}`"
-                ) from None
-            else:
+            if not made.exists():  # else the older environment is used
+                if isinstance(error, NotInstallable) and wanted != version:
+                    raise NotInstalled(
+                        f"with Python {version}, {error}. To use Python {wanted} as the image, run"
+                        f" `uv python install {wanted}`"
+                    ) from None
                 raise
     packages = sum(len(list(each.glob("*.dist-info"))) for each in site_packages(folder))
     return ImageEnvironment(_python(folder), version, packages)
