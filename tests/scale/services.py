@@ -149,10 +149,13 @@ class Shop:
 
 def lost(answered: Iterable[int], arrived: Iterable[Trace], spans: int) -> set[int]:
     """Return the numbers of answered requests of whose `spans` spans some have not arrived."""
-    complete = {
-        round(trace.cost_usd / USD_PER_TOKEN) for trace in arrived if len(trace.span_ids) == spans
-    }
+    complete = {tokens(trace) for trace in arrived if len(trace.span_ids) == spans}
     return {number for number in answered if request(number).tokens not in complete}
+
+
+def tokens(trace: Trace) -> int:
+    """Return the tokens of the request. Spans may have arrived twice."""
+    return round(max(event.cost_usd for event in trace.events) / USD_PER_TOKEN)
 
 
 def wait_for(requests: int, answered: list[int]) -> None:

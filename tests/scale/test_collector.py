@@ -14,7 +14,7 @@ from .conftest import POLICY, RATE, REQUESTS, SAMPLING, Record, spans_in_a_trace
 from .estimates import check, check_total
 from .honeycomb import Ingest, Trace, decode, traces
 from .programs import Collector, new_project, write
-from .services import SERVICES, USD_PER_TOKEN, Shops, lost, request, wait_for
+from .services import SERVICES, USD_PER_TOKEN, Shops, lost, request, tokens, wait_for
 from .traffic import post, post_log_and_metric, replay
 
 # Needs Go, a build of two minutes, and 20,000 requests, which no smaller case replaces.
@@ -168,9 +168,7 @@ def test_sampling_collector_killed_under_load_loses_only_traces_that_are_not_dec
         collector.start()
         last = {request(number).tokens for number in answered[restarted:]}
         wait_until(
-            lambda: (
-                last <= {round(trace.cost_usd / USD_PER_TOKEN) for trace in ingest.traces.values()}
-            ),
+            lambda: last <= {tokens(trace) for trace in ingest.traces.values()},
             "the last traces",
         )
 

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http.client import HTTPException
 from typing import Any, Final, Protocol
@@ -93,15 +94,15 @@ def load(service: Client) -> Iterator[list[str]]:
                 # The service has stopped, or is about to.
                 time.sleep(0.01)
             else:
-                assert status == 201
+                assert status == 201, session
                 sessions.append(session["id"])
 
-    clients = [threading.Thread(target=send) for _ in range(CLIENTS)]
-    for client in clients:
-        client.start()
-    try:
-        yield sessions
-    finally:
-        is_over.set()
-        for client in clients:
-            client.join()
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        clients = [pool.submit(send) for _ in range(CLIENTS)]
+        try:
+            yield sessions
+        finally:
+            is_over.set()
+            for client in clients:
+                # A response that is not expected is the reason why the block waits in vain.
+                client.result()
