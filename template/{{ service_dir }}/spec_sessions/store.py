@@ -21,15 +21,15 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL, RowMapping, make_url
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.schema import CreateTable
 
 from .session import PromptSession
 
 DEFAULT_URL: Final = "sqlite+aiosqlite:///sessions.db"
 
-_metadata = MetaData()
 _sessions = Table(
     "sessions",
-    _metadata,
+    MetaData(),
     Column("id", String(36), primary_key=True),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("prompt", Text, nullable=False),
@@ -65,7 +65,8 @@ class SessionStore:
             if connection.dialect.name == "postgresql":
                 # Fails if another container creates the table at the same time.
                 await connection.execute(text("SELECT pg_advisory_xact_lock(1)"))
-            await connection.run_sync(_metadata.create_all)
+            # create_all() looks first and creates then, and another worker may be faster.
+            await connection.execute(CreateTable(_sessions, if_not_exists=True))
 
     async def close(self) -> None:
         await self._engine.dispose()
