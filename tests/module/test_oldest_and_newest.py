@@ -43,6 +43,23 @@ def test_rendered_tests_pass_with_oldest_and_newest_packages(
     assert " passed" in done.stdout
 
 
+WITHOUT_SQLALCHEMY = """
+import sys
+import pytest
+sys.modules["sqlalchemy"] = None
+sys.exit(pytest.main(["-q", "-p", "no:cacheprovider", "tests/observability/test_trace.py"]))
+"""
+
+
+def test_rendered_tests_of_sqlalchemy_are_skipped_if_it_is_not_installed(
+    newest: Environment, repository: Path
+) -> None:
+    done = newest.run(repository, "-c", WITHOUT_SQLALCHEMY)
+
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.splitlines()[-1].startswith("7 passed, 2 skipped")
+
+
 USED = """
 from contextlib import suppress
 from sqlalchemy import create_engine, text
