@@ -28,7 +28,7 @@ _COMMANDS: Final = {
     "adopt": _Entry("hooks.adopt.cli:adopt", "Add observability to an existing repository."),
     "wire": _Entry("hooks.wire.cli:main", "Trace an existing service: edit its files."),
     "traces": _Entry("hooks.traces.cli:traces", "Show the traces of a service on this machine."),
-    "update": _Entry("hooks.update.cli:update", "Update a project, and lose no edit."),
+    "update": _Entry("hooks.update.cli:update", "Update a project without losing an edit."),
     "scale": _Entry("hooks.scale:scale", "Configure a Collector or Refinery for several services."),
     "demo": _Entry(
         "hooks.demo.show:main", "Render a service, send a prompt, show the trace.", False

@@ -212,7 +212,7 @@ def project_options(command: Callable[..., int]) -> Callable[..., int]:
         click.option(
             "--env-file",
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
-            help="File of variables, such as .env. Variables that are set already win.",
+            help="File of variables, such as .env. Variables that are already set take precedence.",
         ),
         click.option(
             "--answers-file",

@@ -77,7 +77,7 @@ def doctor(project: Project, *, as_json: bool, python: Path | None) -> int:
     if status == 1:
         say("\nTraces do not arrive: the last line names the cause and the remedy.")
     elif status == 2:
-        say("\nIt is not known if traces arrive: see the line that begins with unknown.")
+        say("\nTraces may not arrive: see the line that begins with unknown.")
     elif warnings:
         say(f"\nTraces are sent. {warnings} {'warning' if warnings == 1 else 'warnings'}.")
     else:

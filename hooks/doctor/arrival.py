@@ -43,7 +43,7 @@ def check_key_at_honeycomb(case: Case) -> Iterator[Finding]:
         return
     if status == 429:
         yield warning(
-            about, f"{case.origin} rejects requests for now (429), so the key was not checked"
+            about, f"{case.origin} currently rejects requests (429), so the key was not checked"
         )
         return
     if status in (404, 405):
@@ -93,8 +93,8 @@ def _permissions(case: Case, answer: Mapping[str, Any], ahead: float) -> Iterato
         yield warning(
             "clock",
             f"this machine's clock is {abs(ahead) / 60:.0f} minutes"
-            f" {'ahead of' if ahead > 0 else 'behind'} Honeycomb's, so traces appear at another"
-            " time. Set it.",
+            f" {'ahead of' if ahead > 0 else 'behind'} Honeycomb's, so traces appear at the wrong"
+            " time. Correct it.",
         )
 
 
@@ -159,8 +159,8 @@ def _dataset(case: Case, client: HoneycombClient) -> Iterator[Finding]:
         yield warning(
             about,
             f"HONEYCOMB_API_KEY belongs to {sent.team}, {sent.environment} and HONEYCOMB_CONFIG_KEY to"
-            f" {managed.team}, {managed.environment}: traces are sent to the one, boards are created"
-            " in the other. Use keys of one environment.",
+            f" {managed.team}, {managed.environment}: traces go to the first,"
+            " boards to the second. Use keys of the same environment.",
         )
         yield from _unknown_dataset(case)
         return
@@ -186,15 +186,15 @@ def _dataset(case: Case, client: HoneycombClient) -> Iterator[Finding]:
         yield problem(
             about,
             f"{text}: Honeycomb accepted the test span, but it has not arrived within"
-            f" {ARRIVAL_TIMEOUT:g} s. See https://status.honeycomb.io, the usage of the team, and if"
-            " the dataset is protected from writing; then run this again.",
+            f" {ARRIVAL_TIMEOUT:g} s. Check https://status.honeycomb.io, the team's usage, and"
+            " that the dataset is not protected from writing; then run this again.",
         )
         return
     else:
         yield unknown(
             about,
             f"{text}, so the test span has not arrived. If your endpoint samples, it may have dropped"
-            " it; else see its log.",
+            " it; otherwise see its log.",
         )
     yield _columns(case, client, str(dataset["slug"]))
 

@@ -160,7 +160,7 @@ def check_key(case: Case) -> Iterator[Finding]:
 def _key_without_endpoint() -> str:
     return (
         "OTEL_EXPORTER_OTLP_HEADERS contains a key, which is used only if"
-        " OTEL_EXPORTER_OTLP_ENDPOINT is set too. Set HONEYCOMB_API_KEY to it."
+        " OTEL_EXPORTER_OTLP_ENDPOINT is set too. Set HONEYCOMB_API_KEY to that key."
     )
 
 
@@ -181,7 +181,7 @@ def _kind_of_key(case: Case, key: str) -> Finding:
             " which can do nothing else, is safer in a service.",
         )
     return warning(
-        about, f"has {len(key)} characters, but not the form of any known kind of Honeycomb key"
+        about, f"has {len(key)} characters, and does not look like any kind of Honeycomb key"
     )
 
 
@@ -207,7 +207,7 @@ def _missing_key(case: Case) -> str:
         text = ""
     if named.search(text):
         return (
-            "HONEYCOMB_API_KEY is not set. The file .env contains one, but is not read by itself: add"
+            "HONEYCOMB_API_KEY is not set. The file .env contains one, but is not read automatically: add"
             " --env-file .env to this command, and start the service with `uv run --env-file .env`,"
             " unless it loads the file."
         )
@@ -236,15 +236,15 @@ def check_endpoint(case: Case) -> Iterator[Finding]:
     elif not is_grpc and not path and variable("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"):
         yield problem(
             about,
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is: append /v1/traces to it.",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used unchanged: append /v1/traces to it.",
         )
     else:
         rest = url._replace(scheme="", netloc="", path=path.removesuffix("/v1/traces")).geturl()
         if rest and case.is_honeycomb:
             yield warning(
                 about,
-                f"HONEYCOMB_API_ENDPOINT contains {rest}, which Honeycomb does not have. Remove it,"
-                " unless it is that of your proxy.",
+                f"HONEYCOMB_API_ENDPOINT contains {rest}, which Honeycomb does not have. Remove"
+                " it, unless your proxy requires it.",
             )
         port = {_GRPC_PORT: "gRPC", _HTTP_PORT: "HTTP"}.get(url.port or 0)
         if port and (port == "gRPC") is not is_grpc:

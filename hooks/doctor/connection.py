@@ -124,8 +124,8 @@ def check_test_span(case: Case) -> Iterator[Finding]:
     if " 429: " in reason:
         yield problem(
             about,
-            f"{reason} The service retries, and drops spans if that lasts: look at the usage of the"
-            " team in Honeycomb.",
+            f"{reason} The service retries, and drops spans if that continues: check the"
+            " team's usage in Honeycomb.",
         )
         return
     hint = ""

@@ -64,7 +64,7 @@ DEFECTS: Final[Mapping[KeyKind, str]] = {
     "management": "is a management key, which manages keys and environments: it can neither send"
     " spans nor create boards",
     "placeholder": "is still a placeholder",
-    "reference": "is a reference that nothing has replaced by the key, as in a file that no shell reads",
+    "reference": "is a reference that was not replaced by the key, as in a file that no shell reads",
     "masked": "is masked: Honeycomb shows a key once",
     "header": "is a whole header: keep only the key",
     "assignment": "is a whole assignment: keep only the part after the equals sign",

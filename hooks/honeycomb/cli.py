@@ -24,7 +24,7 @@ _Command = Callable[..., int]
 _json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 _change_options = (
     click.option(
-        "--prune", is_flag=True, help="Delete orphaned objects: those whose file was deleted."
+        "--prune", is_flag=True, help="Delete orphaned objects: those whose definition was deleted."
     ),
     click.option(
         "--overwrite",
@@ -37,7 +37,7 @@ _change_options = (
         multiple=True,
         metavar="TYPE:TARGET",
         callback=lambda _context, _option, values: tuple(map(parse_recipient, values)),
-        help="Add a recipient to alerts whose file has none, such as email:on-call@example.com.",
+        help="Add a recipient to alerts that define none, such as email:on-call@example.com.",
     ),
     click.option(
         "--repository",
@@ -94,10 +94,10 @@ def plan(project: Project, *, as_json: bool, **options: Any) -> int:
 def apply(project: Project, *, dry_run: bool, as_json: bool, **options: Any) -> int:
     """Create and update boards, triggers and SLOs in Honeycomb as defined in honeycomb/.
 
-    Needs HONEYCOMB_CONFIG_KEY. Only objects that apply created are changed. Changes that people made
-    in them stay, unless the file changes it too: then apply asks in a terminal, and otherwise needs
-    --overwrite. Safe to repeat: if it fails, the next run completes the rest. Exit status: 0 done,
-    1 error, or a change that needs --overwrite.
+    Needs HONEYCOMB_CONFIG_KEY. Only objects that apply created are changed. Changes that people made in
+    them stay. If a file changes the same field, apply asks in a terminal, and otherwise needs
+    --overwrite. Safe to repeat: if it fails, the next run completes the rest. Exit status: 0 done, 1
+    error, or a change that needs --overwrite.
     """
     with Session(project, **options) as session:
         return session.show(as_json) if dry_run else session.apply(as_json)
@@ -183,7 +183,7 @@ def terraform(project: Project, *, recipients: tuple[Mapping[str, Any], ...]) ->
 def fire(project: Project, *, trigger: str, environment: str, as_json: bool) -> int:
     """Make a trigger fire on purpose: send marked test spans to a test environment.
 
-    TRIGGER is the name of its file, such as high-error-rate. Needs HONEYCOMB_API_KEY of that environment,
+    TRIGGER is its key in triggers.json, such as high-error-rate. Needs HONEYCOMB_API_KEY of that environment,
     in which apply was run. Exit status: 0 sent, 1 error.
     """
     sentence = fire_trigger(project, load_definitions(project), trigger, environment)

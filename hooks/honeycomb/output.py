@@ -128,7 +128,7 @@ def summary(plan: Plan, *, is_done: bool = False) -> str:
     if plan.undecided:
         text += (
             f" {len(plan.undecided)} would replace changes that people made in Honeycomb:"
-            " `apply --overwrite` does."
+            " use `apply --overwrite`."
         )
     if any(step.action == "orphaned" for step in plan.steps):
         text += " `apply --prune` deletes orphaned objects."

@@ -26,7 +26,10 @@ GRPC_PORT: Final = 4317
 @click.option("--web", is_flag=True, help="Also show the traces on a page, at the same address.")
 @click.option("--errors", is_flag=True, help="Show only traces with an error.")
 @click.option(
-    "--slow", type=Duration(), metavar="TIME", help="Show only traces that last at least 2s, 500ms."
+    "--slow",
+    type=Duration(),
+    metavar="TIME",
+    help="Show only traces of at least this duration, such as 2s or 500ms.",
 )
 @click.option("--name", metavar="TEXT", help="Show only traces with a span named like TEXT.")
 @click.option(
@@ -51,7 +54,7 @@ GRPC_PORT: Final = 4317
     default="6s",
     show_default=True,
     metavar="TIME",
-    help="Wait for a missing root or parent; services export every 5s.",
+    help="Wait this long for missing spans of a trace; services export every 5s.",
 )
 @click.option("--count", type=click.IntRange(1), metavar="N", help="Exit after N traces.")
 @click.argument("command", nargs=-1, type=click.UNPROCESSED)

@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _export(self, body: bytes) -> tuple[str, bytes]:
         if "origin" in self.headers:
-            raise _Rejected(403, "Requests of a web page are not accepted.")
+            raise _Rejected(403, "Requests from a web page are not accepted.")
         content_type = self.headers.get_content_type()
         if content_type not in (_JSON, _PROTOBUF):
             raise _Rejected(415, f"Send {_PROTOBUF} or {_JSON}.")

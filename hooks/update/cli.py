@@ -16,7 +16,9 @@ from .repository import Repository, open_repository
 from .template import answers_without_credentials, fetch_template
 
 
-@click.command("update", short_help="Update a project to the latest release, and lose no edit.")
+@click.command(
+    "update", short_help="Update a project to the latest release without losing an edit."
+)
 @click.option(
     "--project",
     "folder",
@@ -34,7 +36,7 @@ from .template import answers_without_credentials, fetch_template
     "--exclude",
     multiple=True,
     metavar="PATTERN",
-    help="Keep the template away from these files.",
+    help="Do not change matching files, as in a .gitignore.",
 )
 @click.option("--pretend", is_flag=True, help="Show the result; change no file.")
 @click.option("--undo", "is_undo", is_flag=True, help="Revert the last update, and nothing else.")

@@ -101,8 +101,8 @@ def isolate(workspace: Path, aliases: Mapping[str, Path], renderings: Path) -> d
     """
     if hasattr(os, "statvfs") and os.statvfs(workspace).f_flag & getattr(os, "ST_NOEXEC", 0):
         raise UpdateRefused(
-            f"git cannot run a hook in {workspace.parent}, where programs must not be executed. Set"
-            " TMPDIR to another folder, and update again."
+            f"git cannot run a hook in {workspace.parent}, which does not allow programs to run."
+            " Set TMPDIR to another folder, and update again."
         )
     hooks = workspace / "hooks"
     hooks.mkdir()

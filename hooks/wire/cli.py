@@ -38,7 +38,7 @@ CHECK_SECONDS: Final = 60
     "--wait",
     type=click.IntRange(min=0),
     metavar="SECONDS",
-    help="The time for the installation of an image's packages; 0: check with those of .venv."
+    help="Time limit for installing the packages of an image; 0: check with those of .venv."
     f"  [default: {CHECK_SECONDS} with --check, else {SECONDS}]",
 )
 @click.option("--remove", is_flag=True, help="Remove the edits of an earlier run.")

@@ -92,7 +92,7 @@ def sdk_notes(used: frozenset[str]) -> Iterator[str]:
     """Yield what the user has to know about the SDKs `used`."""
     for sdk in LLM_SDKS:
         if sdk.name in used and not sdk.is_covered:
-            yield f"Calls of {sdk.name} are not traced by themselves. Wrap each in llm_call."
+            yield f"Calls of {sdk.name} are not traced automatically. Wrap each in llm_call."
         if sdk.name in used and sdk.warning:
             yield sdk.warning
 

@@ -263,6 +263,6 @@ def unshipped(project: Project, app: str, unknown: Sequence[object]) -> str:
         else f"No Dockerfile, compose file, Procfile or Modal function that starts {app} was found"
     )
     return (
-        f"{reason}, so the way to production was not checked. It must install the packages and contain"
+        f"{reason}, so the deployment was not checked. It must install the packages and contain"
         f" {project.module_dir}."
     )

@@ -107,7 +107,7 @@ _GRPC: Final = {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
 _DISABLES: Final = "HONEYCOMB_ENABLED disables telemetry. Unset it, or set it to true."
 _SDK: Final = "OTEL_SDK_DISABLED disables telemetry. Unset it."
 _PLACEHOLDER: Final = "is still a placeholder. Create an ingest key"
-_REFERENCE: Final = "is a reference that nothing has replaced by the key"
+_REFERENCE: Final = "is a reference that was not replaced by the key"
 _OUTAGE: Final = "has an outage: it returns {} for /1/auth. See https://status.honeycomb.io"
 
 SET_UPS: Final = (
@@ -221,7 +221,7 @@ SET_UPS: Final = (
     key("EU management key", "hcbmk_" + "a" * 26, "It is a management key"),
     key("id of a configuration key", "hcalk_" + "a" * 26, "It is the configuration key's id"),
     key("unknown key", OTHER_KEY, "does not know the key (401): it is mistyped, deleted or"),
-    key("a word", "hunter2", "has 7 characters, but not the form of any known kind", 1, "warning"),
+    key("a word", "hunter2", "has 7 characters, and does not look like any kind", 1, "warning"),
     key(
         "configuration key", CONFIGURATION_KEY, "an ingest key, which can do nothing", 0, "warning"
     ),
@@ -248,7 +248,7 @@ SET_UPS: Final = (
     ),
     Broken(
         "no path",
-        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used as it is: append /v1/traces to it.",
+        "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used unchanged: append /v1/traces to it.",
         {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "{honeycomb}"},
     ),
     endpoint("page", "https://ui.honeycomb.io", "send spans to https://api.honeycomb.io"),

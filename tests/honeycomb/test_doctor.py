@@ -310,7 +310,7 @@ def test_dataset_of_a_key_for_another_environment_is_not_known(
         HONEYCOMB_API_ENDPOINT=honeycomb.url,
     )
     assert result.code == 2
-    assert "traces are sent to the one" in lines(result, "warning")[0]
+    assert "traces go to the first" in lines(result, "warning")[0]
     assert "HONEYCOMB_API_KEY may not create datasets" in lines(result, "unknown")[0]
 
 
@@ -419,7 +419,7 @@ def test_key_in_an_unread_env_file_is_diagnosed(
     file.write_text(f"# keys\nHONEYCOMB_API_KEY={INGEST_KEY}\n")
     try:
         result = commands.run("doctor", HONEYCOMB_API_ENDPOINT=honeycomb.url)
-        assert "The file .env contains one, but is not read by itself" in result.out
+        assert "The file .env contains one, but is not read automatically" in result.out
         check_no_key(result)
         arguments = ("doctor", "--env-file", ".env")
         result = commands.run(*arguments, HONEYCOMB_API_ENDPOINT=honeycomb.url)

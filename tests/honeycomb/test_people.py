@@ -246,7 +246,7 @@ def test_change_on_both_sides_is_refused_and_the_rest_is_applied(
         result = commands.run(command)
         assert result.code == 1
         assert "threshold.value: 50, in the file 9 (changed in Honeycomb and in" in result.out
-        assert "`apply --overwrite` does." in result.out
+        assert "use `apply --overwrite`." in result.out
     assert (trigger["threshold"]["value"], trigger["description"]) == (50, "New.")
     report = commands.run("apply", "--json").json
     assert [one["name"] for one in report["undecided"]] == ["Errors"]

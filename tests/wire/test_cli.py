@@ -101,7 +101,7 @@ def test_edits_removal_and_second_runs_are_reported(
     assert capsys.readouterr().out == (
         "Already done: acme/main.py: instrument_app(app)\nAlready done: pyproject.toml: packages\n"
         "Note: No Dockerfile, compose file, Procfile or Modal function that starts acme.main:app was"
-        " found, so the way to production was not checked. It must install the packages and contain"
+        " found, so the deployment was not checked. It must install the packages and contain"
         " acme/observability.\n"
         "No file was changed.\n"
     )
@@ -191,7 +191,7 @@ def test_instrumentation_of_each_imported_sdk_is_added(
         "opentelemetry-instrumentation-google-genai",
     ]
     assert (
-        "Note: Calls of mistralai are not traced by themselves. Wrap each in llm_call.\n" in output
+        "Note: Calls of mistralai are not traced automatically. Wrap each in llm_call.\n" in output
     )
     assert "Note: openai-agents uploads its own traces, prompts and results included" in output
     assert output.endswith(
