@@ -45,13 +45,11 @@ def package_of(project: Project, app: AppCall, routes: Sequence[Route]) -> tuple
 def _import_root(project: Project, app: AppCall, routes: Sequence[Route]) -> Path:
     """Return the folder of the repository that imports are relative to."""
     for route in routes:
-        roots = route.container.import_path(route.start)
         for path in route.paths_of(app.path):
-            relative = next(
-                (path.relative_to(root) for root in roots if path.is_relative_to(root)), None
-            )
-            if relative is not None and app.path.parts[-len(relative.parts) :] == relative.parts:
-                return Path(*app.path.parts[: -len(relative.parts)])
+            above = route.root_of(path)
+            parts = path.relative_to(above).parts if above is not None else ()
+            if parts and app.path.parts[-len(parts) :] == parts:
+                return Path(*app.path.parts[: -len(parts)])
     with contextlib.suppress(EditRefused):
         for root in import_roots(project, project.source(app.path)):
             return root

@@ -13,7 +13,7 @@ from ..terminal import progress
 from .app_calls import AppCall
 from .image.commands import uv_commands
 from .image.environment import image_environment
-from .image.errors import ImageNotBuilt, NotInstalled
+from .image.errors import ImageNotBuilt, LockOutdated, NotInstalled
 from .layout import Layout, laid_out
 from .llm_calls import sdk_states
 from .probe import MARK
@@ -41,6 +41,8 @@ class Check:
     failure: str = ""
     missing: str = ""
     """The module that could not be imported, if that is the failure."""
+    is_early: bool = False
+    """True if the packages that `wire` added are not installed or locked yet."""
     llm_calls: tuple[str, ...] = ()
     """For each LLM SDK of the service, if its calls are traced with these packages."""
     packages: str = ""
@@ -91,14 +93,17 @@ def _check_route(
             return _check_image(project, app, route, local, used, seconds)
         except ImageNotBuilt as error:
             text = f"with the files and packages of {route.place}"
-            return Check(app.label, text, failure=str(error))
+            missing = error.missing if isinstance(error, LockOutdated) else ()
+            is_early = any(map(_is_telemetry, missing))
+            return Check(app.label, text, failure=str(error), is_early=is_early)
         except NotInstalled as error:
             note = f"the packages of {route.place} were not used: {error}"
     if local is None:
         return Check(app.label, failure=_NO_ENVIRONMENT, note=note)
     environment = local.parent.parent.name
     text = f"with the files of {route.place} and the packages of {environment}" if route else ""
-    return replace(_checked(project, app, route, local, used), used=text, note=note)
+    result = _checked(project, app, route, local, used)
+    return replace(result, used=text, note=note, is_early=_is_telemetry(result.missing))
 
 
 def _check_image(
@@ -158,12 +163,18 @@ def _explained(
     found = dependency_files(project, route)
     paths = dict.fromkeys(str(each.path) for _, each in found)
     remedy = f"Add its package to {', '.join(paths)}" if paths else "Add its package"
-    if any(each.command.is_locked for each, _ in found):
+    is_locked = any(each.command.is_locked for each, _ in found)
+    if is_locked:
         remedy += " if it is not there, and update the lock file"
     failure = f"No module named '{result.missing}' in the packages that {_installing(route)}"
     if local is not None and is_local:
         failure += f", although {local.parent.parent.name} has it"
-    return replace(result, failure=f"{failure}. {remedy}")
+    is_early = is_locked and _is_telemetry(name)
+    return replace(result, failure=f"{failure}. {remedy}", is_early=is_early)
+
+
+def _is_telemetry(name: str) -> bool:
+    return name.startswith("opentelemetry")
 
 
 def _has_module(python: Path, name: str) -> bool:
@@ -219,7 +230,8 @@ def _checked(
 
 def probe_arguments(layout: Layout, app: AppCall) -> list[str]:
     attribute = app.function or app.name
-    return [json.dumps(layout.paths), layout.module, attribute, layout.observability]
+    names = (layout.served, layout.module, attribute, layout.observability)
+    return [json.dumps(layout.paths), *names]
 
 
 def _result(output: str) -> dict[str, Any] | None:

@@ -26,6 +26,8 @@ class Layout(NamedTuple):
     """The working directory."""
     paths: list[str]
     """The folders on the import path, besides those of the packages."""
+    served: str
+    """`module:name` that the start command serves; empty if that is not known."""
     module: str
     """The name of the application's module."""
     observability: str
@@ -42,7 +44,7 @@ def laid_out(project: Project, app: AppCall, route: Route | None) -> Iterator[La
     if route is None:
         root, name = _root_and_name(project, app)
         folder = root if (root / ".env").exists() else project.root
-        yield Layout(folder, [str(root)], name, _absolute_module(project, app, name), {}, root)
+        yield Layout(folder, [str(root)], "", name, _absolute_module(project, app, name), {}, root)
         return
     container = route.container
     with tempfile.TemporaryDirectory() as temporary:
@@ -59,9 +61,10 @@ def laid_out(project: Project, app: AppCall, route: Route | None) -> Iterator[La
         roots = container.import_path(route.start)
         paths = [str(top / root.relative_to("/")) for root in roots]
         paths.append(str(_metadata(project, container, top)))
-        name = _name_on(route, app, roots)
+        name = _name_on(route, app)
         module = _absolute_module(project, app, name)
-        yield Layout(folder, paths, name, module, _variables(container, top), top)
+        variables = _variables(container, top)
+        yield Layout(folder, paths, route.served, name, module, variables, top)
 
 
 def _metadata(project: Project, container: Container, top: Path) -> Path:
@@ -102,12 +105,12 @@ def _variables(container: Container, top: Path) -> dict[str, str]:
     return found
 
 
-def _name_on(route: Route, app: AppCall, roots: list[PurePosixPath]) -> str:
+def _name_on(route: Route, app: AppCall) -> str:
     """Return the name by which the application's file is imported in the container."""
-    for root in roots:
-        for path in route.paths_of(app.path):
-            if path.is_relative_to(root):
-                return _dotted(path.relative_to(root))
+    for path in route.paths_of(app.path):
+        root = route.root_of(path)
+        if root is not None:
+            return _dotted(path.relative_to(root))
     return _dotted(app.path)
 
 

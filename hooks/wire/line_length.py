@@ -83,5 +83,5 @@ def joined(text: str, *methods: str) -> str:
         return f"{match[1]}{match[2]}{items.replace('[ ', '[').replace(', ]', ']')})"
 
     names = "|".join(methods)
-    pattern = rf"(?m)^([ \t]*)(\S[^\n]*\.(?:{names})\()\r?\n((?:\1[ \t]+[^\n]*\n)+)\1\)"
+    pattern = rf"(?m)^([ \t]*)((?:\S[^\n]*)?\.(?:{names})\()\r?\n((?:\1[ \t]+[^\n]*\n)+)\1\)"
     return re.sub(pattern, join, text)

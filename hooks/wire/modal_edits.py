@@ -10,7 +10,16 @@ import libcst as cst
 from .app_calls import AppCall, all_app_calls, imported_names
 from .dependency_file import inline_dependencies
 from .line_length import is_too_long, joined, limit, one_per_line
-from .modal_functions import ModalFunction, decorator, modal_app, modal_functions, serves, workers
+from .modal_functions import (
+    ModalFunction,
+    app_name,
+    called_apps,
+    decorator,
+    modal_app,
+    modal_functions,
+    serves,
+    workers,
+)
 from .modal_image import (
     Requirements,
     add_argument,
@@ -87,8 +96,10 @@ def wire_modal(
     apps = {
         modal_app(project, each) for each in modal_functions(project) if each.path in edits.wired
     }
+    called = called_apps(project)
     for worker in workers(project):
-        if modal_app(project, worker) in apps - {None}:
+        owner = modal_app(project, worker)
+        if owner and (owner in apps or app_name(project, *owner) in called):
             _wire_function(
                 _function(edits.project, worker.path, worker.node.name.value),
                 None,

@@ -12,29 +12,35 @@ from .app_calls import AppCall, enclosing, imported_names, is_module
 from .project import Project
 from .source import Source
 
-_ASGI_APP = m.Name("asgi_app") | m.Attribute(attr=m.Name("asgi_app"))
+_SERVING_NAME = m.Name(m.MatchRegex(r"(?:asgi_app|web_server)\Z"))
+_SERVING = _SERVING_NAME | m.Attribute(attr=_SERVING_NAME)
+_SERVER = re.compile(
+    r"\b(?:uvicorn|gunicorn|hypercorn|granian)\b.*?(?<![\w.])([A-Za-z_][\w.]*):([A-Za-z_]\w*)",
+    re.DOTALL,
+)
+"""The command of a server, in a string or a list, and the application that it serves."""
 _CALLED = m.Attribute(attr=m.Name("function")) | m.Attribute(attr=m.Name("method"))
 _WEB = ("asgi_app", "wsgi_app", "fastapi_endpoint", "web_endpoint", "web_server")
 
 
 @dataclass(frozen=True)
 class ModalFunction:
-    """A function with Modal's `asgi_app` decorator."""
+    """A function with Modal's `asgi_app` decorator, or with `web_server`, which starts a server."""
 
     path: Path
     node: cst.FunctionDef
     returned: frozenset[tuple[str, str]]
-    """The returned objects: the module that each is imported from, or empty, and its name there."""
+    """The returned or served objects: the module of each, or empty, and its name there."""
 
 
 def modal_functions(project: Project) -> list[ModalFunction]:
-    """Return each function of the repository with Modal's `asgi_app` decorator."""
+    """Return each function of the repository that serves an application."""
     if "modal_functions" not in project.results:
         project.results["modal_functions"] = [
             ModalFunction(source.path, function, frozenset(_returned(source, function)))
-            for source in project.sources_containing(b"asgi_app")
+            for source in project.sources_containing(b"asgi_app", b"web_server")
             for function in source.nodes(cst.FunctionDef)
-            if any(m.matches(_callee(each.decorator), _ASGI_APP) for each in function.decorators)
+            if any(m.matches(_callee(each.decorator), _SERVING) for each in function.decorators)
         ]
     found: list[ModalFunction] = project.results["modal_functions"]
     return found
@@ -69,6 +75,32 @@ def modal_app(project: Project, function: ModalFunction) -> tuple[Path, str] | N
                 if any(is_module(path, each.strip(".")) for each in modules if each.strip(".")):
                     return path, name if owner else imported
     return source.path, name
+
+
+def called_apps(project: Project) -> set[str]:
+    """Return the names of the Apps whose functions the code looks up with `from_name`."""
+    return {
+        text
+        for source in project.sources_containing(b".from_name(")
+        for call in source.nodes(cst.Call)
+        if re.search(r"\b(?:Function|Cls)\.from_name$", source.code(call.func))
+        for text in _first_string(call)
+    }
+
+
+def app_name(project: Project, path: Path, name: str) -> str:
+    """Return the name in Modal of the `modal.App` that the variable `name` of the file is."""
+    for node in project.source(path).nodes(cst.Assign):
+        if any(m.matches(each.target, m.Name(name)) for each in node.targets) and isinstance(
+            node.value, cst.Call
+        ):
+            return "".join(_first_string(node.value))
+    return ""
+
+
+def _first_string(call: cst.Call) -> list[str]:
+    values = [each.value for each in call.args[:1] if isinstance(each.value, cst.SimpleString)]
+    return [str(value.evaluated_value) for value in values]
 
 
 def legacy_file(project: Project) -> Path | None:
@@ -130,7 +162,10 @@ def _callee(node: cst.BaseExpression) -> cst.BaseExpression:
 
 
 def _returned(source: Source, function: cst.FunctionDef) -> Iterator[tuple[str, str]]:
-    """Yield (module, name) of the objects that `function` returns, or calls and returns."""
+    """Yield (module, name) of the objects that `function` returns, calls and returns, or starts a
+    server for."""
+    for match in _SERVER.finditer(source.code(function.body)):
+        yield match[1], match[2]
     imported: dict[str, tuple[str, str]] = {}
     for module, name, local in imported_names(source):
         module = module.lstrip(".")

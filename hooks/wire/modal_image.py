@@ -105,10 +105,13 @@ def _insert_packages(project: Project, each: ImageCall, items: list[str]) -> lis
         ]
     nodes = [argument.value for argument in arguments if not argument.star]
     names = [source.code(node).strip("\"'").lower() for node in nodes]
-    is_sorted = len(names) > 1 and names == sorted(names)
-    if not is_sorted and is_too_long(project, source, call, ", ".join(["", *items])):
+    if is_too_long(project, source, call, ", ".join(["", *items])):
         name = call.func.attr if isinstance(call.func, cst.Attribute) else call
-        return one_per_line(source, call, items, [], source.indentation(source.start(name)))
+        indentation = source.indentation(source.start(name))
+        # Not where a call that has a line for each argument gets them: the removal tells them apart.
+        are_first = names == sorted(names) and max(items).strip('"') < names[0]
+        added = ([], items) if are_first and len(call.args) == len(names) > 1 else (items, [])
+        return one_per_line(source, call, *added, indentation)
     return _insert_sorted(
         source, [argument.value for argument in arguments if not argument.star], items
     )

@@ -11,6 +11,7 @@ import importlib.metadata
 import json
 import logging
 import sys
+from importlib.machinery import PathFinder
 from typing import Any, NoReturn
 
 MARK = "copier-honeycomb wire "
@@ -73,26 +74,72 @@ def import_observability(name: str) -> Any:
         fail(f"{name} cannot be imported ({described(error)})")
 
 
-def record_calls(module: Any) -> list[Any]:
-    """Record each application that `instrument_app` of the module is called with."""
-    instrument_app = module.instrument_app
+def record_calls(name: str) -> list[Any]:
+    """Record each application that `instrument_app` of the module `name` is called with.
+
+    Called before that module is imported: its parent package may create the application.
+    """
     apps = []
 
-    @functools.wraps(instrument_app)
-    def recorded(app: Any, **options: Any) -> None:
-        apps.append(app)
-        instrument_app(app, **options)
+    def record(module: Any) -> None:
+        instrument_app = module.instrument_app
 
-    module.instrument_app = recorded
+        @functools.wraps(instrument_app)
+        def recorded(app: Any, **options: Any) -> None:
+            apps.append(app)
+            instrument_app(app, **options)
+
+        module.instrument_app = recorded
+
+    class Finder(PathFinder):
+        @classmethod
+        def find_spec(cls, fullname: str, path: Any = None, target: Any = None) -> Any:
+            spec = super().find_spec(fullname, path, target) if fullname == name else None
+            loader: Any = spec.loader if spec is not None else None
+            if loader is not None:
+                execute = loader.exec_module
+
+                def exec_module(module: Any) -> None:
+                    execute(module)
+                    record(module)
+
+                loader.exec_module = exec_module
+            return spec
+
+    sys.meta_path.insert(0, Finder)
     return apps
+
+
+def import_served(target: str) -> Any:
+    """Import `module:name` of the start command; None if it is not, or does not wrap, an application.
+
+    The name may be local to a function, and the object a wrapper that cannot be looked into.
+    """
+    module, _, attribute = target.partition(":")
+    app = import_app(module, attribute) if hasattr(imported(module), attribute) else None
+    return app if hasattr(unwrapped(app), "openapi_url") else None
+
+
+def unwrapped(app: Any) -> Any:
+    """Return the application inside ASGI middleware."""
+    while not hasattr(app, "openapi_url") and hasattr(app, "app"):
+        app = app.app
+    return app
+
+
+def imported(module: str) -> Any:
+    try:
+        return importlib.import_module(module)
+    except BaseException as error:  # noqa: BLE001 - reported; it may call sys.exit
+        fail(f"{module} cannot be imported ({described(error)})", error)
 
 
 def import_app(module: str, attribute: str) -> Any:
     """Import the application, or call its factory or Modal function."""
     try:
-        app = getattr(importlib.import_module(module), attribute)
-    except BaseException as error:  # noqa: BLE001 - reported; it may call sys.exit
-        fail(f"{module} cannot be imported ({described(error)})", error)
+        app = getattr(imported(module), attribute)
+    except AttributeError as error:
+        fail(f"{module} cannot be imported ({described(error)})")
     is_app = callable(getattr(app, "build_middleware_stack", None)) or hasattr(app, "app")
     try:
         if is_app:
@@ -134,16 +181,16 @@ def installed() -> tuple[dict[str, str], list[str]]:
     return versions, enabled
 
 
-def main(paths: str, module: str, attribute: str, observability: str) -> None:
+def main(paths: str, served: str, module: str, attribute: str, observability: str) -> None:
     sys.path[:0] = json.loads(paths)
     handler = MessageHandler()
     logging.getLogger(observability).addHandler(handler)
+    traced_apps = record_calls(observability)
     package = import_observability(observability)
-    traced_apps = record_calls(package)
-    app = import_app(module, attribute)
-    inner = app
-    while not hasattr(inner, "openapi_url") and hasattr(inner, "app"):
-        inner = inner.app
+    app = import_served(served) if served else None
+    if app is None:
+        app = import_app(module, attribute)
+    inner = unwrapped(app)
     path = getattr(inner, "openapi_url", None) or "/"
     try:
         asyncio.run(send_request(app, path))

@@ -54,9 +54,7 @@ def print_check(console: Console, check: Check) -> None:
         for name, value in check.attributes.items():
             console.print(Text(f"    {name} = {value}"))
     else:
-        # After the edits, the packages of the service are not installed yet.
-        is_early = check.missing.startswith("opentelemetry") and not check.packages
-        label = "Not checked" if is_early else "Check failed"
+        label = "Not checked" if check.is_early else "Check failed"
         print_line(console, label, f"{check.app}{used}: {check.failure}.")
     if check.packages:
         print_line(console, "Packages", f"{check.packages}.")

@@ -3,7 +3,7 @@
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -194,7 +194,7 @@ def dependency_files(project: Project, route: Route) -> list[tuple[Installed, De
     """
     found: list[tuple[Installed, DependencyFile]] = []
     for each in route.container.installed:
-        for path in [*each.files, *_workspace_members(project, each.files)]:
+        for path in [*each.files, *_workspace_members(project, each)]:
             for file in _with_included(project, path, set()):
                 found.append((each, file))
         if each.command.packages:
@@ -203,17 +203,32 @@ def dependency_files(project: Project, route: Route) -> list[tuple[Installed, De
     return with_fastapi or [(each, file) for each, file in found if not each.command.packages]
 
 
-def _workspace_members(project: Project, files: Sequence[Path]) -> list[Path]:
-    """Return the pyproject.toml files of the members of uv workspaces."""
+def _workspace_members(project: Project, installed: Installed) -> list[Path]:
+    """Return the pyproject.toml files of the members of uv workspaces that a command installs."""
     found: list[Path] = []
-    for path in files:
+    for path in installed.files:
         if path.name != "pyproject.toml" or "[tool.uv.workspace]" not in project.text(path):
             continue
         uv = tomllib.loads(project.text(path))["tool"]["uv"]
         for pattern in uv["workspace"].get("members", []):
             members = path.parent / pattern / "pyproject.toml"
             found += [each for each in project.repository_files if each.match(str(members))]
-    return found
+    return _required_members(project, found, installed.command.members)
+
+
+def _required_members(
+    project: Project, members: Sequence[Path], chosen: Collection[str]
+) -> list[Path]:
+    """Return the chosen `members` of a workspace, and those that they depend on; all by default."""
+    tables = {path: tomllib.loads(project.text(path)).get("project", {}) for path in members}
+    named = {canonicalize_name(str(table.get("name", ""))): path for path, table in tables.items()}
+    wanted = [canonicalize_name(name) for name in chosen]
+    for name in wanted:
+        for line in tables[named[name]].get("dependencies", []) if name in named else ():
+            required = canonicalize_name(Requirement(line).name)
+            if required not in wanted:
+                wanted.append(required)
+    return [path for name, path in named.items() if name in wanted or not wanted]
 
 
 def _with_included(project: Project, path: Path, seen: set[Path]) -> Iterator[DependencyFile]:

@@ -69,8 +69,26 @@ def answers(folder: Path) -> dict[str, str]:
             "web",
             marks=in_depth,
         ),
+        pytest.param(
+            {
+                "src/shop/main.py": PLAIN,
+                "src/shop/__main__.py": "import uvicorn\n\nuvicorn.run('shop.main:app')\n",
+                "requirements.txt": "fastapi\n",
+                "Dockerfile": DOCKERFILE.format("shop.main:app").replace(
+                    "CMD uvicorn shop.main:app", "ENV PYTHONPATH=/app/src\nCMD python -m shop"
+                ),
+            },
+            "src/shop",
+            "shop",
+            marks=in_depth,
+        ),
     ],
-    ids=["deep monorepo", "folder that is no identifier", "application in __init__.py"],
+    ids=[
+        "deep monorepo",
+        "folder that is no identifier",
+        "application in __init__.py",
+        "PYTHONPATH",
+    ],
 )
 def test_module_is_beside_the_application_that_is_started(
     files: dict[str, str | bytes],

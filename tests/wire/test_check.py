@@ -33,8 +33,9 @@ RUNNABLE = [
     for each in [*SERVERS, *LAYOUTS, *DEPENDENCIES[-1:], *MODAL[:1], *ROUTES]
     if each.served and each.name not in NOT_RUNNABLE
 ]
-# A factory, a relative import, and a folder that is not the root.
-CHECKED = ("factory", "nested relative", "flat backend")
+# A factory, an application that is created while the module is imported, a relative import, and a
+# folder that is not the root.
+CHECKED = ("factory", "application in the package itself", "nested relative", "flat backend")
 
 # Runs the probe for each application in a fork of one process, which has imported the packages.
 # LLM SDKs would be imported in every fork; other tests run with them.

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import tomllib
+import venv
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -84,6 +85,9 @@ def commands_of(folder: Path, files: dict[str, str | bytes]) -> list[list[str]]:
         ("RUN pdm install --prod", ["pip", "install", "-r", "app/pyproject.toml"]),
         ("RUN pipenv install --system --deploy", ["pip", "install", "-r", "app/.image-requirements.txt"]),
         ("RUN python setup.py install", ["pip", "install", "-r", "app/pyproject.toml"]),
+        ("RUN pip wheel --no-deps -w /wheels -r requirements.txt", ["pip", "install", "-r", "app/requirements.txt"]),
+        ("RUN uv build", ["pip", "install", "-r", "app/pyproject.toml"]),
+        ("RUN python -m build", ["pip", "install", "-r", "app/pyproject.toml"]),
     ],
 )  # fmt: skip
 def test_command_of_an_image_as_a_command_of_uv(
@@ -127,6 +131,24 @@ def test_outdated_lock_file_of_poetry_is_reported(tmp_path: Path) -> None:
         commands_of(tmp_path, files)
 
 
+def test_lock_file_without_the_added_packages_is_no_failure_yet(
+    make: Make, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {
+        "Dockerfile": "FROM python:3.12\nCOPY . .\nRUN poetry install --only main\nCMD uvicorn acme.main:app\n",
+        "pyproject.toml": '[tool.poetry]\nname = "acme"\n[tool.poetry.dependencies]\nfastapi = "*"\n',
+        "poetry.lock": POETRY_LOCK,
+    }
+    folder = make(Repository("image", server(PLAIN, files)))
+    venv.create(folder / ".venv")
+
+    assert wire(folder, "--yes", "--wait", "60") == 0
+    assert (
+        "Not checked: acme.main:app with the files and packages of Dockerfile:4: poetry.lock lacks"
+        " opentelemetry-instrumentation-fastapi, opentelemetry-sdk. Update it with `poetry lock`.\n"
+    ) in capsys.readouterr().out
+
+
 def test_poetry_dependencies_as_requirements() -> None:
     pyproject = tomllib.loads(POETRY)
     git = "private @ git+https://example.com/private.git@v1"
@@ -141,6 +163,7 @@ def test_poetry_dependencies_as_requirements() -> None:
         git,
         "gunicorn==22.0.0",
     ]
+    assert "gunicorn==22.0.0" not in poetry_requirements(pyproject, ["export"], frozenset())
     assert locked_versions("poetry.lock", POETRY_LOCK) == {
         "fastapi": "fastapi==0.110.3",
         "twice": "",

@@ -143,12 +143,15 @@ def routes_of(folder: Path, files: dict[str, str]) -> list[tuple[str, str]]:
         ({"vercel.json": '{"builds": [{"src": "acme/main.py", "use": "@vercel/python"}]}'}, [("vercel.json:1", "acme.main:app")]),
         ({"pyproject.toml": '[project.scripts]\nserve = "acme.cli:main"\n', "acme/cli.py": 'import uvicorn\n\n\ndef main():\n    uvicorn.run("acme.main:app")\n',
           "Procfile": "web: serve\n"}, [("Procfile:1", "acme.main:app")]),
+        ({"pyproject.toml": '[project]\nname = "acme"\n', "acme/__main__.py": "from .cli import main\n\nmain()\n", "acme/cli.py": 'import uvicorn\n\n\ndef main():\n    uvicorn.run("acme.main:app")\n',
+          "Dockerfile": "FROM python:3.12 AS build\nWORKDIR /src\nCOPY . .\nRUN pip wheel -w /dist .\nFROM python:3.12\nCOPY --from=build /dist /dist\nRUN pip install /dist/*.whl\nCMD python -m acme\n"},
+         [("Dockerfile:8", "acme.main:app")]),
         ({"run.py": "from acme.main import app as served\n\nimport uvicorn\nuvicorn.run(served)\n", "Procfile": "web: python run.py\n"},
          [("Procfile:1", "acme.main:app")]),
         ({"asgi.py": "from wrap import Wrap\nfrom acme.main import app\n\napplication = Wrap(app)\n", "Procfile": "web: uvicorn asgi:application\n"},
          [("Procfile:1", "acme.main:app")]),
     ],
-    ids=["compose image", "compose entrypoint", "Lambda", "stages", "ONBUILD", "Procfile", "Render", "Railway", "Vercel", "Vercel builds", "console script", "runner", "wrapper"],
+    ids=["compose image", "compose entrypoint", "Lambda", "stages", "ONBUILD", "Procfile", "Render", "Railway", "Vercel", "Vercel builds", "console script", "wheel", "runner", "wrapper"],
 )  # fmt: skip
 def test_application_is_found_on_its_way_to_production(
     files: dict[str, str], routes: list[tuple[str, str]], tmp_path: Path

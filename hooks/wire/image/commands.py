@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from ..routes.container import ROOT, Container, Installed, Place, normal
 from ..routes.local_projects import is_local, local_requirements
-from .errors import ImageNotBuilt
+from .errors import LockOutdated
 from .lock_files import locked_versions, pipfile_requirements, poetry_requirements
 
 Read = Callable[[Path], str]
@@ -73,7 +73,7 @@ class UvCommand:
 def uv_commands(container: Container) -> list[UvCommand]:
     """Return the commands that install the packages of `container`, without the repository's code.
 
-    Raises ImageNotBuilt if a lock file is outdated.
+    Raises LockOutdated if a lock file lacks packages.
     """
     found: list[UvCommand] = []
     for name, packages in _BASE_PACKAGES.items():
@@ -209,9 +209,7 @@ def _locked(each: Installed, files: dict[PurePosixPath, Path | str], read: Read)
         locked = locked_versions(lock.name, _text(files[lock], read))
         names = {canonicalize_name(re.split(r"[^\w.-]", each)[0]) for each in requirements}
         if missing := sorted(names - locked.keys()):
-            raise ImageNotBuilt(
-                f"{lock.name} lacks {', '.join(missing)}. Update it with `{install.tool} lock`"
-            )
+            raise LockOutdated(lock.name, missing, f"{install.tool} lock")
         [_, path] = _written(folder, "constraints", list(filter(None, locked.values())), files)
         yield from ("-c", path)
 

@@ -25,7 +25,7 @@ def poetry_requirements(
     groups = {**poetry.get("group", {}), "dev": {"dependencies": poetry.get("dev-dependencies")}}
     groups |= poetry.get("group", {})
     for name, group in groups.items():
-        is_default = not (only or "--no-dev" in words or group.get("optional"))
+        is_default = not (only or "--no-dev" in words or "export" in words or group.get("optional"))
         is_named = name in only or name in _values(words, "--with")
         if (is_default and name not in without) or is_named:
             found += _table(group.get("dependencies") or {}, set())

@@ -65,6 +65,8 @@ class Container:
     installed: list[Installed] = field(default_factory=list)
     path: list[PurePosixPath] = field(default_factory=list)
     """Folders on the import path, besides those of the start command and PYTHONPATH."""
+    built: list[PurePosixPath] = field(default_factory=list)
+    """Those of them whose code is in packages, and is copied with these to another stage."""
     projects: list[Path] = field(default_factory=list)
     """The pyproject.toml files of the projects that are installed."""
     python: tuple[int, int] | None = None
@@ -100,6 +102,7 @@ class Container:
             variables=dict(self.variables),
             installed=list(self.installed),
             path=list(self.path),
+            built=list(self.built),
             projects=list(self.projects),
             starts=list(self.starts),
         )

@@ -218,6 +218,9 @@ class DockerBuild:
             for path, file in origin.below(source):
                 if path != PurePosixPath("."):
                     stage.add(folder / path, file, Copied(place, folder))
+        for root in origin.built:
+            for path, file in origin.below(root):
+                stage.add(root / path, file)
         stage.installed += [each for each in origin.installed if each not in stage.installed]
         stage.path += [each for each in origin.path if each not in stage.path]
         stage.projects += [each for each in origin.projects if each not in stage.projects]

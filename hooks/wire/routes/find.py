@@ -55,6 +55,8 @@ class Route:
     """The line of the start command."""
     start: Start
     app: AppCall
+    served: str = ""
+    """`module:name` that is served, if it can be imported."""
 
     @property
     def name(self) -> str:
@@ -69,6 +71,16 @@ class Route:
         if main is not None and container.files.get(main) == file:
             return [main]
         return container.places_of(file)
+
+    def root_of(self, path: PurePosixPath) -> PurePosixPath | None:
+        """Return the folder on the import path from which the file at `path` is imported."""
+        container, start = self.container, self.start
+        roots = [root for root in container.import_path(start) if path.is_relative_to(root)]
+        if start.module and container.module(start.module, roots) == path:
+            return roots[0] if roots else None
+        # The nearest one: /app/src hides /app. A folder inside a package is on the path by accident.
+        outside = [root for root in roots if root / "__init__.py" not in container.files]
+        return max(outside or roots[:1], key=lambda root: len(root.parts), default=None)
 
 
 def find_routes(project: Project) -> tuple[list[Route], list[Place]]:
@@ -122,9 +134,9 @@ def _modal_routes(project: Project, apps: Sequence[AppCall]) -> Iterator[Route]:
 def _served(project: Project, container: Container, apps: Sequence[AppCall]) -> list[Route]:
     routes: list[Route] = []
     for place, start in container.starts:
-        app = served_app(project, container, start, apps)
+        app, served = served_app(project, container, start, apps) or (None, "")
         if app is not None and all(route.app != app for route in routes):
-            route = Route(container, place, start, app)
+            route = Route(container, place, start, app, served)
             for path in route.paths_of(app.path):
                 container.path += path_changes(project.text(app.path), path)
             routes.append(route)

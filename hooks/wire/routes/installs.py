@@ -20,6 +20,7 @@ _PIP_VALUES: Final = {
     "--python-version", "--link-mode", "--prerelease", "--resolution", "--config-settings",
     "--log",
 }  # fmt: skip
+_BUILDERS: Final = ("uv", "poetry", "pdm", "hatch", "flit")
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Install:
     is_locked: bool = False
     """True if the versions are those of a lock file."""
     is_editable: bool = False
+    members: frozenset[str] = frozenset()
+    """The members of a workspace that are installed; all if it is empty."""
     tool: str = field(default="pip", compare=False)
     """The tool that resolves the packages: pip, uv, poetry, pdm, pipenv or conda."""
     words: tuple[str, ...] = field(default=(), compare=False)
@@ -57,7 +60,13 @@ def find_installs(command: Command) -> Iterator[Install]:
             ["sync"],
             ["download"],
         ):
-            yield _pip(rest[1:], folder)
+            options = rest[1:]
+            if rest[0] in ("wheel", "download"):  # installed later, with the dependencies
+                options = [word for word in options if word != "--no-deps"]
+            yield _pip(options, folder)
+            return
+        if (name in _BUILDERS and _verb(rest) == "build") or rest[:2] == ["-m", "build"]:
+            yield Install(folder, projects=(".",))
             return
         if re.fullmatch(r"python3?(?:\.\d+)?", name) and rest[:2] in (
             ["setup.py", "install"],
@@ -174,7 +183,7 @@ def _uv(verb: str, words: Sequence[str], folder: PurePosixPath) -> Install:
     has_project = (
         verb != "export" and not {"--no-install-project", "--no-install-workspace"} & flags
     )
-    extras = _options(words, "--extra", "--group", "--only-group", "--package")
+    extras = _options(words, "--extra", "--group", "--only-group")
     if "--all-extras" in flags:
         extras |= {"*"}
     return Install(
@@ -184,6 +193,7 @@ def _uv(verb: str, words: Sequence[str], folder: PurePosixPath) -> Install:
         has_project=has_project,
         is_locked=True,
         is_editable="--no-editable" not in flags,
+        members=_options(words, "--package"),
         tool="uv",
         words=tuple(words),
     )

@@ -32,9 +32,12 @@ def run_file_command(
     words = [word for word in command.words if not word.startswith("-")]
     for install in find_installs(command):
         for folder in local_projects(install, files, stage.read):
-            stage.path.append(import_root(folder, files, stage.read))
+            root = import_root(folder, files, stage.read)
+            stage.path.append(root)
             if install.is_editable:  # its code may be copied later
                 stage.path.append(folder / "src")
+            else:
+                stage.built.append(root)
             if (declared := files.get(folder / "pyproject.toml")) is not None:
                 stage.projects.append(declared)
     if words[:1] in (["cp"], ["mv"]) and len(words) > 2:

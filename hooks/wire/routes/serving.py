@@ -24,20 +24,23 @@ _MAX_DEPTH: Final = 6
 
 def served_app(
     project: Project, container: Container, start: Start, apps: Sequence[AppCall]
-) -> AppCall | None:
-    """Return the one of `apps` that `start` serves in `container`, or None if that is not known."""
+) -> tuple[AppCall, str] | None:
+    """Return the one of `apps` that `start` serves in `container`, or None if that is not known.
+
+    With it, return `module:name` of the served object; empty if importing it could run the server.
+    """
     roots = container.import_path(start)
-    for path, attribute in _targets(project, container, start, roots):
+    for path, attribute, module in _targets(project, container, start, roots):
         found = follow(project, container, roots, path, attribute, apps)
         if found is not None:
-            return found
+            return found, f"{module}:{attribute}" if module else ""
     return None
 
 
 def _targets(
     project: Project, container: Container, start: Start, roots: list[PurePosixPath]
-) -> Iterator[tuple[PurePosixPath, str]]:
-    """Yield the file and the variable or factory that `start` serves."""
+) -> Iterator[tuple[PurePosixPath, str, str]]:
+    """Yield the file and the variable or factory that `start` serves, and the name of its module."""
     if start.script:
         for name in _console_script(project, container, start.script):
             path = container.module(name, roots)
@@ -46,7 +49,7 @@ def _targets(
     elif start.attribute == "*":
         path = container.served_file(start)
         if path in container.files:
-            yield from ((path, each) for each in ("app", "api", "*"))
+            yield from ((path, each, "") for each in ("app", "api", "*"))
     elif start.file:
         path = container.find(start.file, start.folder)
         if path in container.files:
@@ -54,12 +57,13 @@ def _targets(
     elif start.attribute:
         path = container.module(start.module, roots)
         if path is not None:
-            yield path, start.attribute
+            is_handler = "LAMBDA_TASK_ROOT" in container.variables  # which may not be ASGI
+            yield path, start.attribute, "" if is_handler else start.module
     else:
         for name in (f"{start.module}.__main__", start.module):
             path = container.module(name, roots)
             if path is not None:
-                yield from _run_in(project, container, path, roots)
+                yield from _run_in(project, container, path, roots, name)
 
 
 def _console_script(project: Project, container: Container, script: str) -> Iterator[str]:
@@ -78,10 +82,22 @@ def _console_script(project: Project, container: Container, script: str) -> Iter
 
 
 def _run_in(
-    project: Project, container: Container, path: PurePosixPath, roots: list[PurePosixPath]
-) -> Iterator[tuple[PurePosixPath, str]]:
-    """Yield the applications that the file `path` runs with uvicorn."""
-    for match in _RUN.finditer(project.text(container.files[path])):
+    project: Project,
+    container: Container,
+    path: PurePosixPath,
+    roots: list[PurePosixPath],
+    name: str = "",
+    *,
+    is_imported: bool = False,
+) -> Iterator[tuple[PurePosixPath, str, str]]:
+    """Yield the applications that the file `path`, imported as `name`, runs with uvicorn: itself, or
+    in a file that it imports."""
+    text = project.text(container.files[path])
+    matches = list(_RUN.finditer(text))
+    if not matches and not is_imported:
+        for other in _imported_files(project, container, path, roots):
+            yield from _run_in(project, container, other, roots, is_imported=True)
+    for match in matches:
         module, attribute = match[1] or match[4], match[2] or match[5]
         if match[3]:
             module, _, attribute = match[3].rpartition(".")
@@ -89,8 +105,29 @@ def _run_in(
         if match[3] and module:
             found = path
             attribute = match[3]
-        if found is not None:
-            yield found, attribute
+        if found is None:
+            continue
+        # A file that runs the server while it is imported cannot be imported for a check.
+        is_safe = found != path or ("__name__" in text and "." not in attribute)
+        yield found, attribute, (module or name) if is_safe else ""
+
+
+def _imported_files(
+    project: Project, container: Container, path: PurePosixPath, roots: list[PurePosixPath]
+) -> Iterator[PurePosixPath]:
+    """Yield the files of the repository that the file `path` imports names from."""
+    try:
+        source = project.source(container.files[path])
+    except EditRefused:
+        return
+    for module, imported, _ in imported_names(source):
+        dots = len(module) - len(module.lstrip("."))
+        folders = [path.parents[dots - 1]] if 0 < dots <= len(path.parents) else roots
+        for target in (f"{module}.{imported}", module):
+            file = container.module(target.strip("."), folders) if target.strip(".") else None
+            if file is not None:
+                yield file
+                break
 
 
 def follow(

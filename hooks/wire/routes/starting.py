@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import PurePosixPath
 
 from .container import Container, Place
 from .shell import Command, Start, commands, find_start
@@ -46,7 +48,24 @@ def starts_of(
                     ):
                         yield from starts_of(container, inner, Place(source, 1), depth + 1)
                     return
-    yield place, start
+    yield place, _configured(container, command, start)
+
+
+def _configured(container: Container, command: Command, start: Start) -> Start:
+    """Return the start with the application that the configuration file of gunicorn names, if any."""
+    words = command.words
+    if not start.script or "gunicorn" not in (PurePosixPath(word).name for word in words):
+        return start
+    named = re.search(r"(?:^| )(?:-c|--config)[ =](?:file:)?(\S+)", " ".join(words))
+    path = container.find(named[1] if named else "gunicorn.conf.py", command.folder)
+    source = container.files.get(path)
+    text = container.read(source) if source is not None else ""
+    found = re.search(r"(?m)^wsgi_app\s*=\s*[\"']([\w.]+):(\w+)", text)
+    chdir = re.search(r"(?m)^chdir\s*=\s*[\"']([^\"']+)", text)
+    if found is None:
+        return start
+    folder = container.find(chdir[1], command.folder) if chdir else command.folder
+    return replace(start, folder=folder, script="", module=found[1], attribute=found[2])
 
 
 def _script(text: str) -> str:

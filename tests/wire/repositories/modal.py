@@ -76,6 +76,22 @@ MODAL: Final = [
         {"acme/main.py": ["", IMPORT, CALL], "pyproject.toml": [SDK], "acme/deploy.py": [f"    secrets=[{OURS}],"], "acme/jobs.py": [f"    secrets=[{OURS}],"] * 2},
         served="acme.main:app",
     ),
+    Repository(
+        "a server that it starts", server(PLAIN, more={
+            "deploy.py": 'import subprocess\n\nimport modal\n\nimage = (\n    modal.Image.debian_slim()\n    .uv_pip_install("fastapi==0.115.6", "uvicorn", extra_options="--no-build")\n    .add_local_dir("acme", "/root/acme")\n)\n'
+                         'app = modal.App("x", image=image)\n\n\n@app.function(\n    timeout=60,\n)\n@modal.web_server(8000)\ndef serve():\n    subprocess.Popen([\n        "uvicorn", "acme.main:app", "--port", "8000",\n    ])\n'}),
+        {"acme/main.py": ["", IMPORT, CALL], "pyproject.toml": [SDK], "deploy.py": [f"    secrets=[{OURS}],",
+            "    .uv_pip_install(", '        "opentelemetry-instrumentation-fastapi>=0.48b0",', '        "opentelemetry-sdk>=1.27,<2",',
+            '        "fastapi==0.115.6",', '        "uvicorn",', '        extra_options="--no-build",', "    )"]},
+        ("Route: deploy.py:24 starts acme.main:app",), replaced=1, served="acme.main:app",
+    ),
+    Repository(
+        "functions of another App that it looks up",
+        server(PLAIN.replace("    return name", "    return modal.Function.from_name('jobs', 'work').remote(name)"), more={
+            "acme/jobs.py": "import modal\n\njobs = modal.App('jobs')\n\n\n@jobs.function(\n    image=modal.Image.debian_slim().uv_sync(),\n)\ndef work():\n    return 1\n",
+            "acme/deploy.py": 'import modal\n\napp = modal.App("x")\n\n\n@app.function(\n    image=modal.Image.debian_slim().uv_sync(),\n)\n@modal.asgi_app()\ndef serve():\n    from .main import app as api\n\n    return api\n'}),
+        {"acme/main.py": ["", IMPORT, CALL], "pyproject.toml": [SDK], "acme/deploy.py": [f"    secrets=[{OURS}],"], "acme/jobs.py": [f"    secrets=[{OURS}],"]},
+    ),
     modal("stub", "@stub.function(image=image)", [], head="import modal\n\nstub = modal.Stub('x')\n", packages=[],
           printed=("uses modal.Stub, from before Modal 1.0", "secrets=[modal.Secret")),
     Repository(

@@ -120,6 +120,12 @@ LAYOUTS: Final = [
         served="acme.api.server:app", root="src", package_dir="src/acme",
     ),
     Repository(
+        "application in the package itself",
+        {"acme/__init__.py": PLAIN, "pyproject.toml": PYPROJECT},
+        {"acme/__init__.py": ["", IMPORT, CALL], "pyproject.toml": [SDK]},
+        served="acme:app",
+    ),
+    Repository(
         "nested relative",
         {"acme/__init__.py": "", "acme/api/__init__.py": "", "acme/x.py": "X = 'x'\n", "pyproject.toml": PYPROJECT,
          "acme/api/server.py": "from fastapi import FastAPI\n\nfrom ..x import X\n\napp = FastAPI(title=X)\n" + HELLO},
