@@ -144,7 +144,7 @@ def cost_usd(provider: str, model: str, usage: TokenUsage) -> Decimal | None:
 
 @lru_cache(maxsize=256)
 def _price_of(provider: str, model: str, quarter: int, *conditions: Any) -> Callable[..., Decimal]:
-    """Return a function that prices calls of `model`. A model without a price costs nothing."""
+    """Return a function that prices calls of `model`. It returns 0 without a price."""
     # genai-prices is slow. Nearly all prices are a rate per token, which is determined once.
     from genai_prices import Usage, calc_price
 

@@ -72,7 +72,7 @@ def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
                 for name, value in headers
                 if len(value) <= most.get(name, sys.maxsize)
             ]
-        # Without the host, which a client words. Searching a long path may need quadratic time.
+        # Without the host, which the client chooses. Searching a long path may need quadratic time.
         path = scope.get("path", "").removeprefix(scope.get("root_path", ""))
         return path in paths or bool(pattern and len(path) <= 512 and pattern.search(path))
 
