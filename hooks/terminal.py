@@ -22,16 +22,16 @@ def say(*parts: Text | str) -> None:
     console().print(Text.assemble(*parts))
 
 
-def say_wrapped(label: Text, text: str) -> None:
+def say_wrapped(label: Text | str, text: Text | str) -> None:
     """Print `text` after `label`; on a terminal, further lines are indented to where it begins."""
     progress("")
     output = console()
     if not output.is_terminal:
-        output.print(label + Text(f" {text}"))
+        output.print(Text.assemble(label, " ", text))
         return
     grid = Table.grid(padding=(0, 1))
     grid.add_column(no_wrap=True)
-    grid.add_row(label, Text(text))
+    grid.add_row(label, text)
     output.print(grid)
 
 

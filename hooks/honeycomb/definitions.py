@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import math
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
+from ..terminal import printable
 from .columns import Attribute, Columns, UnreadableRegistry, read_registry
 from .parse import InvalidForm, parse_object
 from .queries import columns_in_expression, columns_in_query
@@ -28,6 +31,9 @@ _LISTED: Final[Mapping[Kind, str]] = {"burn alert": "alert_type", "saved query":
 TAG: Final = "file"
 """Key of the tag by which an object of ours is recognised, even if it is renamed."""
 _MAX_TAG: Final = 128
+_MAX_SERVICE: Final = 100
+_LONG: Final = re.compile(r"(\S{100})\S{100,}")
+"""A value that is too long for a message."""
 _PLAN_TAG: Final = {"key": "plan", "value": "free"}
 """Marks the triggers that Honeycomb's Free plan is to have, which are at most two."""
 
@@ -36,8 +42,8 @@ class InvalidDefinition(Exception):
     """Definitions are invalid: one sentence each, with the place."""
 
     def __init__(self, problems: list[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = [_LONG.sub(r"\1...", printable(problem)) for problem in problems]
+        super().__init__("\n".join(self.problems))
 
 
 @dataclass(frozen=True)
@@ -142,17 +148,19 @@ def load(folder: Path, service_name: str, plan: str) -> Definitions:
     """Read and validate the files in `folder`. Raises InvalidDefinition."""
     problems: list[str] = []
     definitions: list[Definition] = []
-    for kind, file, key, body in _contents(folder, problems):
+    invalid: set[Kind] = set()
+    for kind, file, key, body in _contents(folder, problems, invalid):
         try:
             typed = parse_object(kind, body)
         except InvalidForm as error:
             place = _place(file, key)
             problems += [f"honeycomb/{place}: {problem}." for problem in error.problems]
+            invalid.add(kind)
             continue
         # The same for both forms of files, so that the object in Honeycomb is.
         tag = tag_of(service_name, _joined(file.removesuffix(".json"), key))
         definitions.append(Definition(kind, file, key, body, typed, tag))
-    problems += _invalid_references(definitions)
+    problems += _invalid_references(definitions, invalid)
     try:
         attributes = read_registry(folder / "telemetry.yaml")
     except UnreadableRegistry as error:
@@ -162,19 +170,29 @@ def load(folder: Path, service_name: str, plan: str) -> Definitions:
     return Definitions(tuple(definitions), attributes).on_plan(plan)
 
 
-def _contents(folder: Path, problems: list[str]) -> Iterator[tuple[Kind, str, str, Any]]:
-    """The kind, file, key and JSON of each object. Adds a sentence to `problems` for each invalid file."""
+def _contents(
+    folder: Path, problems: list[str], invalid: set[Kind]
+) -> Iterator[tuple[Kind, str, str, Any]]:
+    """The kind, file, key and JSON of each object.
+
+    Adds a sentence to `problems` for each invalid file, and its kind to `invalid`.
+    """
     files: list[tuple[Kind, str]] = []
     for kind, name in FOLDERS.items():
         single = sorted(path.name for path in (folder / name).glob("*.json"))
         files += [(kind, f"{name}.json"), *((kind, f"{name}/{file}") for file in single)]
     for kind, file in (*files, ("saved query", SAVED_QUERIES)):
         is_keyed = file == f"{FOLDERS.get(kind)}.json"
-        for content in _read(folder, file, problems):
+        found = len(problems)
+        contents = _read(folder, file, problems)
+        if len(problems) > found:
+            invalid.add(kind)
+        for content in contents:
             if is_keyed and not isinstance(content, dict):
                 problems.append(
                     f"honeycomb/{file} should be an object, with a key for each {kind}."
                 )
+                invalid.add(kind)
                 continue
             for key, value in content.items() if is_keyed else [("", content)]:
                 for member, body in _members(kind, value):
@@ -196,12 +214,28 @@ def _read(folder: Path, file: str, problems: list[str]) -> list[Any]:
         if "\n=======\n" in text:
             problems.append(f"honeycomb/{file} contains a merge conflict: resolve it.")
             return []
-        return [json.loads(text, object_pairs_hook=_with_unique_keys)] if text.strip() else []
+        if not text.strip():
+            return []
+        return [
+            json.loads(
+                text,
+                object_pairs_hook=_with_unique_keys,
+                parse_constant=_finite,
+                parse_float=_finite,
+            )
+        ]
     except _RepeatedKey as error:
         problems.append(f"honeycomb/{file} has the key {error} twice: rename or delete one.")
     except (ValueError, OSError) as error:
         problems.append(f"honeycomb/{file} is not valid JSON: {error}.")
     return []
+
+
+def _finite(text: str) -> float:
+    """The number `text`. JSON has neither infinity nor NaN, but a parser accepts both."""
+    if not math.isfinite(number := float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return number
 
 
 class _RepeatedKey(Exception):
@@ -237,34 +271,60 @@ def _on_free_plan(definition: Definition, triggers: set[str]) -> Definition:
 
 def tag_of(service_name: str, identity: str) -> str:
     """The value of the tag of an object, such as triggers/errors, in the form that Honeycomb requires."""
-    parts = (service_name, *identity.split("/"))
-    tag = "/".join(re.sub(r"[^a-z0-9]+", "-", part.lower()).strip("-") for part in parts)
-    tag = tag if re.match("[a-z]", tag) else f"service-{tag}"
-    if len(tag) > _MAX_TAG:
-        tag = f"{tag[: _MAX_TAG - 9]}-{hashlib.sha256(tag.encode()).hexdigest()[:8]}"
-    return tag
+    service, *parts = map(_in_tag, (service_name, *identity.split("/")))
+    # All tags of a service begin with its name, so it is not shortened together with the rest.
+    tag = "/".join((_shortened(service, _MAX_SERVICE), *parts))
+    return _shortened(tag if re.match("[a-z]", tag) else f"service-{tag}", _MAX_TAG)
+
+
+def _in_tag(text: str) -> str:
+    part = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    # Names in other scripts would become equal.
+    return part if text.isascii() else f"{part}-{_digest(text)}".lstrip("-")
+
+
+def _shortened(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 9]}-{_digest(text)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def by_title(panels: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The panels of a board by title: the name of the query or SLO, numbered if it repeats."""
+    """The panels of a board by title, numbered if it repeats."""
     titled: dict[str, Mapping[str, Any]] = {}
     for panel in panels:
-        title = str(panel["type"])
-        if title == "query":
-            title = str((panel["query_panel"].get("query_annotation") or {}).get("name"))
-        elif title == "slo":
-            title = str(panel["slo_panel"]["slo"]["name"])
-        number = sum(1 for other in titled if other == title or other.startswith(f"{title} #"))
-        titled[f"{title} #{number + 1}" if number else title] = panel
+        titled[unused_title(title_of(panel), titled)] = panel
     return titled
 
 
-def _invalid_references(definitions: list[Definition]) -> Iterator[str]:
-    """A sentence for each name that no file defines, and for each object that two define."""
+def title_of(panel: Mapping[str, Any]) -> str:
+    """The name of a panel's query or SLO; the type of a panel that has no name."""
+    title = str(panel["type"])
+    if title == "query":
+        # That of another dataset has no name here.
+        title = str((panel["query_panel"].get("query_annotation") or {}).get("name") or title)
+    elif title == "slo":
+        title = str(panel["slo_panel"]["slo"]["name"])
+    return title
+
+
+def unused_title(title: str, used: Container[str]) -> str:
+    """`title`, numbered if it is one of `used`."""
+    numbered = (f"{title} #{number}" for number in count(2))
+    return next(each for each in chain([title], numbered) if each not in used)
+
+
+def _invalid_references(definitions: list[Definition], invalid: set[Kind]) -> Iterator[str]:
+    """A sentence for each name that no file defines, and for each object that two define.
+
+    A name may be defined by a file of a kind in `invalid`.
+    """
     names = {(definition.kind, definition.name) for definition in definitions}
 
     def check(definition: Definition, kind: Kind, name: str) -> Iterable[str]:
-        if (kind, name) not in names:
+        if (kind, name) not in names and kind not in invalid:
             yield f"honeycomb/{definition.place} names the {kind} {name!r}, which no file defines."
 
     seen: dict[tuple[Kind, str], str] = {}

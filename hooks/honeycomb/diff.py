@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .definitions import by_title
+from .definitions import by_title, title_of, unused_title
 from .record import user_tags, without_mark
 from .schema import DEFAULT_TIME_RANGE, Kind
 
@@ -57,33 +57,61 @@ def parts_alone(kind: Kind, live: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def panels_like(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The panels of a board by title. A renamed one has its title in the file, if there is one.
+    """The panels of a board, each with the title of the same panel in the file, if there is one."""
+    theirs, missing = list(live.get("panels") or ()), by_title(wanted.get("panels") or ())
+    used, titles = set(missing), dict[int, str]()
+    for is_same in (_is_unchanged, _is_in_place, _has_title, _is_renamed):
+        for index, panel in enumerate(theirs):
+            if index in titles:
+                continue
+            for title, one in missing.items():
+                if panel["type"] == one["type"] and is_same(panel, one):
+                    titles[index] = title
+                    del missing[title]
+                    break
+    for index, panel in enumerate(theirs):
+        used.add(titles.setdefault(index, unused_title(title_of(panel), used)))
+    return {titles[index]: panel for index, panel in enumerate(theirs)}
 
-    Honeycomb rejects two panels with the same query, so that of a renamed panel identifies it.
-    """
-    theirs, ours = by_title(live.get("panels") or ()), by_title(wanted.get("panels") or ())
-    missing = {title: panel for title, panel in ours.items() if title not in theirs}
-    titled: dict[str, Mapping[str, Any]] = {}
-    for title, panel in theirs.items():
-        same = (
-            name
-            for name, one in missing.items()
-            if title not in ours and panel["type"] == one["type"] == "query"
-            if same_query(panel["query_panel"]["query"], one["query_panel"]["query"])
-        )
-        name = next(same, title)
-        missing.pop(name, None)
-        titled[name] = panel
-    return titled
+
+def _has_title(panel: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return title_of(panel) == title_of(wanted)
+
+
+def _is_unchanged(panel: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Several panels of a title, such as texts, differ in their content."""
+    if panel["type"] == "text":
+        return bool(panel["text_panel"]["content"] == wanted["text_panel"]["content"])
+    return _has_title(panel, wanted) and (panel["type"] == "slo" or _is_renamed(panel, wanted))
+
+
+def _is_in_place(panel: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    place = (wanted.get("position") or {}).items()
+    return (
+        bool(place) and _has_title(panel, wanted) and place <= (panel.get("position") or {}).items()
+    )
+
+
+def _is_renamed(panel: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Honeycomb rejects two panels with the same query, so it identifies one."""
+    return panel["type"] == "query" and same_query(
+        panel["query_panel"]["query"], wanted["query_panel"]["query"]
+    )
 
 
 def differences_of(part: str, old: Any, new: Any) -> Iterator[Difference]:
     """The fields of a part that differ."""
     if part.startswith(_PANEL) and (old is None or new is None):
-        # A whole panel would be too long to print.
-        yield Difference(part, old and "a panel", new and "a panel")
+        yield Difference(part, _panel_in_short(old), _panel_in_short(new))
     else:
         yield from _compare(part, old, new)
+
+
+def _panel_in_short(form: Mapping[str, Any] | None) -> str | None:
+    """The text of a panel that has no other title. A whole query would be too long to print."""
+    if form is None:
+        return None
+    return str(form["text_panel"]["content"]) if form["type"] == "text" else "a panel"
 
 
 def _part(title: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from .definitions import Definition
+from .definitions import TAG, Definition
 from .diff import parts_alone
 from .merge import was_applied
 from .remote import RemoteObject, RemoteState
@@ -43,10 +43,13 @@ def is_former_column(existing: RemoteObject) -> bool:
 
 
 def note_on_creation(definition: Definition, remote: RemoteState) -> str:
-    """A remark if there is an object of the same name that people created."""
+    """A remark if there is an object of the same name, of people or of another service."""
     for existing in remote.of(definition.kind):
         if existing.tag is None and existing.name == definition.name:
-            return "in addition to a manually created one of the same name, which is kept"
+            tags = {tag["key"]: tag["value"] for tag in existing.body.get("tags") or ()}
+            service = str(tags[TAG]).partition("/")[0] if TAG in tags else None
+            other = f"that of the service {service}" if service else "a manually created one"
+            return f"in addition to {other} of the same name, which is kept"
     return ""
 
 

@@ -1,8 +1,10 @@
 """Output of plan and apply: a line per step, or JSON."""
 
 import json
+from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import groupby
+from os.path import commonprefix
 from typing import Any, Final
 
 from rich.text import Text
@@ -34,6 +36,10 @@ _COUNTED: Final[tuple[tuple[Action, str, str], ...]] = (
     ("orphaned", "orphaned", "orphaned"),
 )
 _MAX_LINE: Final = 100
+_MAX_EXCERPT: Final = 200
+_CONTEXT: Final = 40
+"""Characters before a difference in a long text."""
+_INDENT: Final = "   "
 
 
 class Printer:
@@ -151,14 +157,16 @@ def step_as_json(step: Step) -> dict[str, Any]:
 
 def _print_step(step: Step, problem: str = "") -> None:
     sign, style = ("x", "red") if problem else _SIGNS[step.action]
-    say(
-        Text(f"{sign} {step.kind:18}", style),
-        f" {step.name}",
-        Text(f"  {step.wanted.place}" if step.wanted else "", "dim"),
-        f"  ({step.note})" if step.note else "",
-    )
+    text = Text(step.name)
+    if step.wanted:
+        # The key of a saved query is its name.
+        place = step.wanted.file if step.wanted.key == step.name else step.wanted.place
+        text.append(f"  {place}", "dim")
+    if step.note:
+        text.append(f"  ({step.note})")
+    say_wrapped(Text(f"{sign} {step.kind:18}", style), text)
     if problem:
-        say(Text(f"    {problem}", "red"))
+        say_wrapped(_INDENT, Text(problem, "red"))
         return
     if step.action == "change":
         for difference in step.differences:
@@ -176,18 +184,30 @@ def _print_columns(steps: list[Step]) -> None:
 
 
 def _print_difference(difference: Difference, remark: str = "") -> None:
-    old, new = _short(difference.old), _short(difference.new)
-    if remark:
-        say(f"    {difference.field}: {old}, in the file {new}{remark}")
-    elif len(old) + len(new) < _MAX_LINE:
-        say(f"    {difference.field}: {old} -> {new}")
+    field = difference.field
+    old, new = _excerpts(_as_text(difference.old), _as_text(difference.new))
+    is_short = len(old) + len(new) < _MAX_LINE
+    if is_short and remark:
+        say_wrapped(_INDENT, f"{field}: {old}, in the file {new}{remark}")
+    elif is_short:
+        say_wrapped(_INDENT, f"{field}: {old} -> {new}")
     else:
-        say(f"    {difference.field}:\n      - {old}\n      + {new}")
+        say_wrapped(_INDENT, f"{field}{remark}:")
+        say_wrapped(f"{_INDENT}   {'in Honeycomb:' if remark else '-'}", old)
+        say_wrapped(f"{_INDENT}   {'in the file: ' if remark else '+'}", new)
 
 
-def _short(value: Any) -> str:
+def _as_text(value: Any) -> str:
     if value is None or value == "":
         return "(none)"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    text = printable(text)
-    return text if len(text) <= 2 * _MAX_LINE else f"{text[: 2 * _MAX_LINE]}..."
+    return printable(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
+
+
+def _excerpts(*texts: str) -> Iterator[str]:
+    """Long texts from shortly before the first character that differs."""
+    start = max(0, len(commonprefix(texts)) - _CONTEXT)
+    if max(map(len, texts)) <= _MAX_EXCERPT:
+        start = 0
+    for text in texts:
+        rest = text[start : start + _MAX_EXCERPT]
+        yield f"{'...' if start else ''}{rest}{'...' if start + len(rest) < len(text) else ''}"

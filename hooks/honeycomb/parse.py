@@ -70,7 +70,8 @@ def _clause(detail: Mapping[str, Any]) -> str:
             return f"{field}.{context['discriminator']}".strip(".").replace("'", "") + " is missing"
         case "union_tag_invalid":
             discriminator = f"{field}.{context['discriminator']}".strip(".").replace("'", "")
-            return f"{discriminator} should be {context['expected_tags']}, not {context['tag']!r}"
+            expected = " or ".join(context["expected_tags"].rsplit(", ", 1))
+            return f"{discriminator} should be {expected}, not {context['tag']!r}"
         case "value_error":
             return f"{field}: {message}" if field else message
         case "model_type" | "dict_type" | "model_attributes_type":

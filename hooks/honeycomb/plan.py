@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from .definitions import Definition, Definitions, InvalidDefinition, by_title
-from .diff import Difference, parts
+from .diff import Difference, panels_like, parts
 from .identity import find_existing, is_as_applied, is_former_column, note_on_creation
 from .merge import Overwrite, merge
 from .queries import columns_in_query
@@ -295,7 +295,7 @@ def _with_created_slos(step: Step, created: set[str]) -> Step:
     """
     if step.kind != "board" or step.existing is None or step.wanted is None:
         return step
-    live = by_title(step.existing.body.get("panels") or ())
+    live = panels_like(step.existing.body, step.wanted.body)
     for title, panel in by_title(step.wanted.body.get("panels") or ()).items():
         deleted = [
             other
@@ -323,7 +323,8 @@ def _with_outdated_queries(step: Step, remote: RemoteState, changed: set[str]) -
         return step
     old: list[Difference] = []
     for title, query in step.wanted.queries():
-        column = outdated_column(query, _created_at(step.existing, title), remote, changed)
+        created_at = _created_at(step.existing, step.wanted, title)
+        column = outdated_column(query, created_at, remote, changed)
         if column and (f"panel {title!r}" if title else "query") not in step.kept_parts:
             field = f"panel {title!r}.query" if title else "query"
             old.append(Difference(field, f"with the former {column}", f"with the current {column}"))
@@ -332,13 +333,13 @@ def _with_outdated_queries(step: Step, remote: RemoteState, changed: set[str]) -
     return replace(step, action="change", differences=(*step.differences, *old))
 
 
-def _created_at(existing: RemoteObject, title: str) -> str:
+def _created_at(existing: RemoteObject, wanted: Definition, title: str) -> str:
     """Creation time of a query of `existing`, in Honeycomb's format."""
     if existing.kind == "trigger":
         return str(existing.body.get("updated_at") or "")
     if existing.kind == "saved query":
         return str(existing.body.get("created_at") or "")
-    panel = by_title(existing.body.get("panels") or ()).get(title)
+    panel = panels_like(existing.body, wanted.body).get(title)
     if panel is None or panel["type"] != "query":
         return ""
     return str(panel["query_panel"]["query_annotation"].get("created_at") or "")

@@ -78,7 +78,7 @@ def query_problems(query: Query, columns: Columns) -> Iterator[str]:
 
     terms = [(calculation.op, calculation.column) for calculation in query.calculations]
     calculated_names = [each.name for each in query.calculations]
-    names = [*query.breakdowns, *calculated_names, *(each.name for each in query.formulas)]
+    names = {*query.breakdowns, *calculated_names, *(each.name for each in query.formulas)} - {None}
     for order in query.orders:
         term = (order.op, order.column)
         if term not in terms and not (order.op is None and order.column in names):
@@ -119,7 +119,8 @@ def column_problems(name: str, columns: Columns) -> Iterator[str]:
     if columns.type_of(name) is None:
         closest = columns.closest(name)
         hint = f"; did you mean {closest}?" if closest else ""
-        yield f"nothing declares the column {name}{hint}"
+        shown = name if re.fullmatch(r"[!-~]+", name) else repr(name)
+        yield f"nothing declares the column {shown}{hint}"
 
 
 def expression_problems(expression: str, columns: Columns) -> Iterator[str]:

@@ -11,7 +11,6 @@ from .schema import Recipient
 
 _DETAILS: Final = {"email": "email_address", "slack": "slack_channel"}
 """The detail that holds the target, of the types that apply can create."""
-_TYPES: Final = ("email", "slack", "pagerduty", "webhook", "msteams", "msteams_workflow", "id")
 
 
 def parse_recipient(text: str) -> Mapping[str, Any]:
@@ -21,10 +20,8 @@ def parse_recipient(text: str) -> Mapping[str, Any]:
     if kind == "pagerduty" and not target:
         del recipient["target"]
     try:
-        if kind not in _TYPES or "" in recipient.values():
-            raise ValueError
         Recipient.model_validate(recipient)
-    except (ValueError, ValidationError):
+    except ValidationError:
         raise click.BadParameter(
             f"{text!r} is not a recipient, such as email:on-call@example.com, slack:#alerts,"
             " pagerduty, webhook:NAME or id:ID."

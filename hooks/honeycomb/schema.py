@@ -29,7 +29,7 @@ _DAY: Final = 86_400
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
 class Tag(_Model):
@@ -45,15 +45,22 @@ _ShortDescription: TypeAlias = Annotated[str, Field(max_length=225)]
 _MarkedDescription: TypeAlias = Annotated[str, Field(max_length=740)]
 
 
+RecipientType: TypeAlias = Literal[
+    "email", "slack", "pagerduty", "webhook", "msteams", "msteams_workflow"
+]
+
+
 class Recipient(_Model):
     id: str | None = None
-    type: str | None = None
+    type: RecipientType | None = None
     target: str | None = None
     details: dict[str, Any] | None = None
 
     @model_validator(mode="after")
     def _is_named_once(self) -> Self:
         named_by = self.model_fields_set - {"details"}
+        if not all(getattr(self, name) for name in named_by):
+            named_by = set()
         if named_by != {"id"} and not {"type"} <= named_by <= {"type", "target"}:
             raise ValueError("needs an id, or a type and a target")
         return self
@@ -97,8 +104,8 @@ class Calculation(_Model):
 
 
 class NamedExpression(_Model):
-    name: str
-    expression: str
+    name: str = Field(min_length=1)
+    expression: str = Field(min_length=1, max_length=4095)
 
 
 class Order(_Model):
@@ -111,7 +118,7 @@ class Having(_Model):
     calculate_op: str
     column: str | None = None
     op: Literal["=", "!=", ">", ">=", "<", "<="]
-    value: float | None = None
+    value: float
 
 
 class Query(_Model):
@@ -212,7 +219,7 @@ class _Panel(_Model):
 
 
 class _Text(_Model):
-    content: str = Field(max_length=10_000)
+    content: str = Field(min_length=1, max_length=10_000)
 
 
 class TextPanel(_Panel):

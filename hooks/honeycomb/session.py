@@ -175,6 +175,7 @@ class Session:
                 self._make_plan()
         descriptions = [str(one.body.get("description")) for one in self._definitions.active()]
         if self._base is None and self.plan.changes and RUNBOOKS in "".join(descriptions):
+            progress("")
             repository = click.prompt(
                 f"URL of the repository, for links to {RUNBOOKS} (none: Enter)",
                 default="",
@@ -200,9 +201,10 @@ class Session:
         ]
         if not silent:
             return []
-        who = "Nobody will be notified" if len(silent) == len(alerts) else "Nobody is notified"
-        named = "no trigger has" if len(silent) == len(alerts) else f"{', '.join(silent)} lack"
-        return [f"{who}: {named} a recipient. Add one: apply --recipient email:on-call@example.com"]
+        about = "Nobody will be notified: no trigger has a recipient."
+        if len(silent) < len(alerts):
+            about = f"Nobody will be notified by these triggers: {', '.join(silent)}."
+        return [f"{about} Add a recipient: apply --recipient email:on-call@example.com"]
 
     def _printer(self, *, silent: bool = False) -> Printer:
         return Printer(self.place, self._service_name, silent=silent)

@@ -204,7 +204,7 @@ def _board(label: str, body: Mapping[str, Any], needs: Body) -> Iterator[Block]:
     panels: Body = []
     for number, panel in enumerate(body["panels"], start=1):
         content: Body = [("type", panel["type"])]
-        if "position" in panel:
+        if panel.get("position"):
             content.append(("position", list(panel["position"].items())))
         if panel["type"] == "text":
             content.append(("text_panel", [("content", panel["text_panel"]["content"])]))

@@ -318,13 +318,23 @@ INVALID: Final[list[tuple[Any, dict[str, Any], str]]] = [
     (
         "burn alert",
         {"alert_type": "x"},
-        "alert_type should be 'exhaustion_time', 'budget_rate', not 'x'",
+        "alert_type should be 'exhaustion_time' or 'budget_rate', not 'x'",
     ),
     ("burn alert", {"exhaustion_minutes": None}, "exhaustion_minutes is missing"),
     (
         "burn alert",
         {"recipients": [{"target": "x"}]},
         "recipients[0]: needs an id, or a type and a target",
+    ),
+    (
+        "burn alert",
+        {"recipients": [{"type": "email", "target": ""}]},
+        "recipients[0]: needs an id, or a type and a target",
+    ),
+    (
+        "trigger",
+        {"recipients": [{"type": "emial", "target": "x"}]},
+        "recipients[0].type should be 'email', 'slack', 'pagerduty', 'webhook', 'msteams' or 'msteams_workflow', not 'emial'",
     ),
     ("trigger", {"name": None}, "name is missing"),
     (
@@ -343,7 +353,12 @@ INVALID: Final[list[tuple[Any, dict[str, Any], str]]] = [
     (
         "board",
         {"panels": [{"type": "graph"}]},
-        "panels[0].type should be 'query', 'slo', 'text', not 'graph'",
+        "panels[0].type should be 'query', 'slo' or 'text', not 'graph'",
+    ),
+    (
+        "board",
+        {"panels": [{"type": "text", "text_panel": {"content": ""}}]},
+        "panels[0].text_panel.content should have at least 1 character, not ''",
     ),
     (
         "board",
@@ -393,6 +408,11 @@ INVALID_QUERIES: Final[list[tuple[dict[str, Any], str]]] = [
     ),
     ({"filter_combination": "XOR"}, "filter_combination should be 'AND' or 'OR', not 'XOR'"),
     ({"time_range": 0}, "time_range should be greater than or equal to 1, not 0"),
+    ({"havings": [{"calculate_op": "COUNT", "op": ">"}]}, "havings[0].value is missing"),
+    (
+        {"calculated_fields": [{"name": "f", "expression": ""}]},
+        "calculated_fields[0].expression should have at least 1 character, not ''",
+    ),
 ]
 
 
@@ -414,7 +434,9 @@ def test_unknown_operation_lists_the_known_ones() -> None:
 # Changes to the query of a trigger, and the message of `check`.
 INCONSISTENT: Final[list[tuple[dict[str, Any], str]]] = [
     ({"orders": [{"op": "MAX", "column": "duration_ms"}]}, "orders by MAX(duration_ms), which the query does not contain"),
-    ({"havings": [{"calculate_op": "AVG", "column": "duration_ms", "op": ">"}]}, "havings name AVG(duration_ms), which the query does not calculate"),
+    ({"havings": [{"calculate_op": "AVG", "column": "duration_ms", "op": ">", "value": 1}]}, "havings name AVG(duration_ms), which the query does not calculate"),
+    ({"orders": [{}]}, "orders by None, which the query does not contain"),
+    ({"breakdowns": [""]}, "nothing declares the column ''"),
     ({"granularity": 7200}, "for 3600 seconds, granularity is from 3.6 to 3600"),
     ({"compare_time_offset_seconds": 60}, "3600 seconds cannot be compared with an offset of 60 seconds"),
     ({"start_time": 1, "end_time": 2}, "only two of start_time, end_time and time_range can be set"),
@@ -461,6 +483,42 @@ def test_all_invalid_files_are_named_before_the_first_request(
         "honeycomb/slos/other.json and honeycomb/slos/succeed.json both define the SLO 'Succeed': keep one.",
     ]
     assert not honeycomb.exchanges
+
+
+def test_invalid_file_does_not_make_names_undefined_that_it_may_define(folder: Folder) -> None:
+    folder.write("slos/succeed.json", {**FILES["slos/succeed.json"], "time_period_days": "30"})
+    (folder.path / "honeycomb/derived_columns/succeeded.json").write_text("{")
+
+    result = Commands(folder.path).run("check")
+
+    [column, slo] = result.err.splitlines()
+    assert column.startswith("honeycomb/derived_columns/succeeded.json is not valid JSON: ")
+    assert slo == (
+        "honeycomb/slos/succeed.json: time_period_days should be a valid integer, not '30'."
+    )
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_number_that_json_does_not_have_is_invalid(number: str, folder: Folder) -> None:
+    text = json.dumps(FILES["triggers/errors.json"]).replace('"value": 5', f'"value": {number}')
+    (folder.path / "honeycomb/triggers/errors.json").write_text(text)
+
+    result = Commands(folder.path).run("check")
+
+    assert result.err == (
+        f"honeycomb/triggers/errors.json is not valid JSON: {number} is not a finite number.\n"
+    )
+
+
+def test_huge_value_and_control_characters_are_not_repeated_in_a_message(folder: Folder) -> None:
+    query = {**QUERY, "breakdowns": ["x" * 5000, "\x1b[31m"]}
+    folder.write("triggers/errors.json", {**FILES["triggers/errors.json"], "query": query})
+
+    result = Commands(folder.path).run("check")
+
+    assert result.code == 1
+    assert "\x1b" not in result.err
+    assert f"nothing declares the column {'x' * 100}...\n" in result.err
 
 
 @pytest.mark.parametrize("registry", [b"", b"groups: [", b"groups: [1]", b"\xff\xfe"])
@@ -529,7 +587,7 @@ def test_each_definition_has_a_unique_tag(render: Render) -> None:
         assert definitions.columns.type_of(column), column
 
 
-@pytest.mark.parametrize("name", ["9 Lives & more", "Orders.v2", "o" * 300])
+@pytest.mark.parametrize("name", ["9 Lives & more", "Orders.v2", "o" * 300, "注文"])
 def test_tag_of_any_service_name_is_valid(name: str) -> None:
     tag = tag_of(name, "burn_alerts/requests_succeed")
 

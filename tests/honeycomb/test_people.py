@@ -193,6 +193,188 @@ def test_panel_that_the_file_renamed_is_renamed(
     assert titles(honeycomb) == ["text", "slo", "All requests", "By success"]
 
 
+def text(content: str, **position: int) -> dict[str, Any]:
+    return {"type": "text", "text_panel": {"content": content}, "position": position}
+
+
+def requests_by(column: str) -> dict[str, Any]:
+    """A panel with the same title as those of other columns."""
+    content = {
+        "query": {**QUERY, "breakdowns": [column]},
+        "query_annotation": {"name": "Requests"},
+    }
+    return {"type": "query", "query_panel": content}
+
+
+def contents(honeycomb: FakeHoneycomb) -> list[str]:
+    """The texts, and the columns of the queries, of the only board."""
+    queries = honeycomb.store.queries[DATASET]
+    return [
+        one["text_panel"]["content"]
+        if one["type"] == "text"
+        else queries[one["query_panel"]["query_id"]]["breakdowns"][0]
+        for one in board_of(honeycomb)["panels"]
+    ]
+
+
+SAME_TITLES = {
+    "texts": [text("A", y_coordinate=0), text("B", y_coordinate=4), text("C", y_coordinate=8)],
+    "queries": [requests_by("span.kind"), requests_by("error"), requests_by("llm.cost_usd")],
+}
+
+
+@pytest.mark.parametrize("panels", SAME_TITLES.values(), ids=SAME_TITLES)
+@pytest.mark.parametrize("deleted", range(3))
+def test_panel_deleted_in_honeycomb_is_not_one_of_the_same_title(
+    deleted: int,
+    panels: list[dict[str, Any]],
+    commands: Commands,
+    honeycomb: FakeHoneycomb,
+    folder: Folder,
+) -> None:
+    change_file(folder, "boards/overview.json", panels=panels)
+    assert commands.run("apply").code == 0
+    before = contents(honeycomb)
+    assert len(set(before)) == 3
+    del board_of(honeycomb)["panels"][deleted]
+
+    planned = commands.run("plan")
+    change_file(folder, "boards/overview.json", panels=panels, description="Changed.")
+
+    assert planned.code == 0
+    assert planned.out.count("(changed in Honeycomb; kept)") == 1
+    assert commands.run("apply").code == 0
+    assert contents(honeycomb) == before[:deleted] + before[deleted + 1 :]
+    assert commands.run("apply", "--overwrite").code == 0
+    assert contents(honeycomb) == before
+
+
+@pytest.mark.parametrize("panels", SAME_TITLES.values(), ids=SAME_TITLES)
+@pytest.mark.parametrize("removed", range(3))
+def test_panel_that_the_file_dropped_is_not_one_of_the_same_title(
+    removed: int,
+    panels: list[dict[str, Any]],
+    commands: Commands,
+    honeycomb: FakeHoneycomb,
+    folder: Folder,
+) -> None:
+    change_file(folder, "boards/overview.json", panels=panels)
+    assert commands.run("apply").code == 0
+    before = contents(honeycomb)
+    rest = panels[:removed] + panels[removed + 1 :]
+    change_file(folder, "boards/overview.json", panels=rest)
+
+    planned = commands.run("plan")
+
+    assert planned.out.count("    panel ") == 1
+    assert commands.run("apply").code == 0
+    assert contents(honeycomb) == before[:removed] + before[removed + 1 :]
+    assert commands.run("plan").code == 0
+
+
+@pytest.mark.parametrize("index", [0, 2, 4])
+def test_added_panel_with_the_title_of_one_of_ours_replaces_none(
+    index: int, commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    assert commands.run("apply").code == 0
+    place = {"x_coordinate": 0, "y_coordinate": 40, "width": 6, "height": 4}
+    added = [panel(honeycomb, "Requests", **place), text("Theirs", **place | {"y_coordinate": 50})]
+    board_of(honeycomb)["panels"][index:index] = added
+
+    planned = commands.run("plan")
+    change_file(folder, "boards/overview.json", description="Changed.")
+
+    assert planned.code == 0
+    assert "panel 'text #2': Theirs, in the file (none) (changed in Honeycomb; kept)" in planned.out
+    assert "panel 'Requests #2': a panel, in the file (none) (changed in " in planned.out
+    assert commands.run("apply").code == 0
+    ours = ["text", "slo", "Requests", "By success"]
+    assert sorted(titles(honeycomb)) == sorted([*ours, "Requests", "text"])
+    assert titles(honeycomb)[:4] == ours
+    assert commands.run("plan").code == 0
+
+
+def test_text_that_the_file_changed_is_not_the_one_that_a_team_added(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    panels = SAME_TITLES["texts"]
+    change_file(folder, "boards/overview.json", panels=panels)
+    assert commands.run("apply").code == 0
+    board_of(honeycomb)["panels"].insert(0, text("Theirs", y_coordinate=40, width=6, height=4))
+    changed = [text("A!", y_coordinate=0), *panels[1:]]
+    change_file(folder, "boards/overview.json", panels=changed)
+
+    planned = commands.run("plan")
+
+    assert "panel 'text'.text_panel.content: A -> A!" in planned.out
+    assert commands.run("apply").code == 0
+    assert contents(honeycomb) == ["A!", "B", "C", "Theirs"]
+
+
+def test_titles_that_look_numbered_are_panels_of_their_own(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    panels = deepcopy(SAME_TITLES["queries"])
+    panels[0]["query_panel"]["query_annotation"]["name"] = "Requests #2"
+    change_file(folder, "boards/overview.json", panels=panels)
+
+    assert commands.run("apply").code == 0
+
+    assert titles(honeycomb) == ["Requests #2", "Requests", "Requests"]
+    assert commands.run("plan").code == 0
+
+
+def test_panel_of_another_dataset_stays(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    assert commands.run("apply").code == 0
+    store = honeycomb.store
+    store.make_dataset({"name": "other"})
+    query = store.make_query("other", {"calculations": [{"op": "COUNT"}]})
+    annotation = store.make_annotation("other", {"name": "Theirs", "query_id": query["id"]})
+    ids = {"query_id": query["id"], "query_annotation_id": annotation["id"]}
+    place = {"x_coordinate": 0, "y_coordinate": 40, "width": 6, "height": 4}
+    theirs = {"type": "query", "position": place, "query_panel": ids}
+    board_of(honeycomb)["panels"].append(theirs)
+    change_file(folder, "boards/overview.json", description="Changed.")
+
+    planned = commands.run("plan")
+
+    assert "panel 'query': a panel, in the file (none) (changed in Honeycomb; kept)" in planned.out
+    assert commands.run("apply").code == 0
+    shown = board_of(honeycomb)["panels"][-1]["query_panel"]
+    assert shown["query_annotation_id"] == annotation["id"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("注文", "出荷済"), ("s" * 200, "s" * 201), ("order", "order-intake")]
+)
+def test_services_of_one_environment_have_their_own_boards(
+    first: str, second: str, commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    for name in (first, second):
+        created = commands.run("apply", OTEL_SERVICE_NAME=name)
+        assert "+ board              Overview  boards/overview.json" in created.out
+
+    for name in (first, second):
+        planned = commands.run("plan", "--prune", OTEL_SERVICE_NAME=name)
+        assert (planned.code, "Nothing to do: 5 unchanged." in planned.out) == (0, True)
+    assert len(honeycomb.store.boards) == 2
+    assert "(in addition to that of the service " in created.out
+
+
+def test_files_named_in_another_script_are_different_objects(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    for name in ("注文", "出荷"):
+        folder.write(f"boards/{name}.json", {**FILES["boards/overview.json"], "name": name})
+
+    assert commands.run("apply").code == 0
+
+    assert len(honeycomb.store.boards) == 3
+    assert commands.run("plan").code == 0
+
+
 def test_change_in_honeycomb_alone_stays(commands: Commands, honeycomb: FakeHoneycomb) -> None:
     assert commands.run("apply").code == 0
     trigger, board = only(honeycomb.store.triggers[DATASET]), board_of(honeycomb)
@@ -441,7 +623,7 @@ def test_recipients_of_the_option_are_added_once_and_kept(
 ) -> None:
     silent = commands.run("apply")
     assert silent.out.splitlines()[-1] == (
-        "Nobody will be notified: no trigger has a recipient. Add one:"
+        "Nobody will be notified: no trigger has a recipient. Add a recipient:"
         " apply --recipient email:on-call@example.com"
     )
     trigger = only(honeycomb.store.triggers[DATASET])

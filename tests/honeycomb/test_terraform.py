@@ -51,6 +51,8 @@ def test_each_block_and_argument_is_one_of_the_provider(render: Render) -> None:
 def test_configuration_is_complete_and_contains_the_recipients(folder: Folder) -> None:
     trigger = {**FILES["triggers/errors.json"], "description": "Costs ${more}, 5 %{too}."}
     folder.write("triggers/errors.json", trigger)
+    text = {"type": "text", "text_panel": {"content": "x"}, "position": None}
+    folder.write("boards/notes.json", {"name": "Notes", "type": "flexible", "panels": [text]})
 
     result = Commands(folder.path).run("terraform", "--recipient", "email:me@example.com")
 
