@@ -15,6 +15,7 @@ from .page import Page
 
 HTTP_PORT: Final = 4318
 GRPC_PORT: Final = 4317
+_STDERR: Final = 2
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -92,7 +93,9 @@ def traces(
         output.print(f"Waiting for traces at {endpoint}, OTLP over HTTP or gRPC.")
         if web:
             output.print(f"Open {endpoint}/ in a browser to see them there too.")
-        process = stack.enter_context(started(command, endpoint)) if command else None
+        # Only traces are printed to stdout as JSON.
+        stdout = _STDERR if as_json else None
+        process = stack.enter_context(started(command, endpoint, stdout)) if command else None
         try:
             shown: set[str] = set()
             for trace in completed(assembler, wanted, process):

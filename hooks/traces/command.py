@@ -17,8 +17,10 @@ _STOP_SECONDS: Final = 10
 
 
 @contextmanager
-def started(command: Sequence[str], endpoint: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Run `command` while the block runs, exporting to `endpoint`."""
+def started(
+    command: Sequence[str], endpoint: str, stdout: int | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run `command` while the block runs, exporting to `endpoint` and printing to `stdout`."""
     variables = {
         "OTEL_BSP_SCHEDULE_DELAY": _SCHEDULE_DELAY_MS,
         **os.environ,
@@ -37,6 +39,7 @@ def started(command: Sequence[str], endpoint: str) -> Iterator[subprocess.Popen[
             command,
             env=variables,
             stdin=subprocess.DEVNULL,
+            stdout=stdout,
             # Ctrl+C must not reach the command twice, because a second one skips the flush.
             process_group=0 if os.name == "posix" else None,
         )

@@ -124,6 +124,14 @@ def test_json_prints_one_object_per_trace_and_nothing_else_on_stdout() -> None:
     assert err.endswith("1 request, p50 25.0 ms, p95 25.0 ms, 1 error, $0.50000\n")
 
 
+def test_command_prints_to_stderr_if_traces_are_printed_as_json() -> None:
+    with running("--json", "--count", "1", "--", sys.executable, "-c", EXPORTING) as tool:
+        out, err = tool.process.communicate(timeout=120)
+
+    assert [json.loads(line)["name"] for line in out.splitlines()] == ["GET /orders"]
+    assert "exported, delay 300\n" in err
+
+
 def test_command_is_started_with_the_endpoint_and_its_status_is_reported() -> None:
     with running("--", sys.executable, "-c", f"{EXPORTING}\nraise SystemExit(3)") as tool:
         out, _ = tool.process.communicate(timeout=120)

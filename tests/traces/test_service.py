@@ -63,9 +63,8 @@ def _first_trace(tool: subprocess.Popen[str]) -> Any:
     patience = Timer(LONGEST, tool.terminate)
     patience.start()
     try:
-        # The other lines are the service's.
-        lines = (line for line in tool.stdout if line.startswith('{"trace_id"'))
-        return next(filter(lambda trace: len(trace["spans"]) >= SPANS, map(json.loads, lines)))
+        traces = map(json.loads, tool.stdout)
+        return next(trace for trace in traces if len(trace["spans"]) >= SPANS)
     finally:
         patience.cancel()
 

@@ -105,6 +105,21 @@ def test_command_of_an_image_as_a_command_of_uv(
     assert commands_of(tmp_path, files) == [words]
 
 
+@pytest.mark.parametrize("arguments", ["", 'frozen=False, extra_options="--frozen"'])
+def test_uv_sync_of_a_modal_image_is_frozen_once(arguments: str, tmp_path: Path) -> None:
+    files: dict[str, str | bytes] = {
+        "deploy.py": "import modal\n\nfrom acme.main import app as api\n\napp = modal.App('x')\n\n\n"
+        f"@app.function(image=modal.Image.debian_slim().uv_sync({arguments}))\n"
+        "@modal.asgi_app()\ndef serve():\n    return api\n",
+        "pyproject.toml": '[project]\nname = "acme"\nversion = "1"\n',
+        "uv.lock": "",
+    }
+
+    [words] = commands_of(tmp_path, files)
+
+    assert words == ["sync", "--no-install-workspace", "--no-install-local", "--frozen"]
+
+
 def test_packages_of_a_base_image_and_of_a_builder_stage(tmp_path: Path) -> None:
     dockerfile = (
         "FROM python:3.12 AS build\nRUN pip install --prefix=/out httpx\n"

@@ -147,6 +147,7 @@ def _options(each: ImageCall, *, is_frozen: bool = False) -> tuple[str, ...]:
     for text in each.named("extra_options"):
         found += text.split()
     if each.method == "uv_sync":
+        is_frozen = is_frozen and not {"--frozen", "--locked"} & set(found)
         found = ["sync", *(["--frozen"] if is_frozen else []), *found]
     elif each.method == "poetry_install_from_file":
         found = ["install", "--no-root", *found]
