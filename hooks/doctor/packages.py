@@ -215,13 +215,13 @@ def _llm_sdks(packages: Mapping[str, str], about: str) -> Iterator[Finding]:
         if is_native and package in packages:
             yield warning(
                 about,
-                f"{name} creates spans itself; {package} has no effect unless your code enables it:"
-                " each call has a second span then. Remove it.",
+                f"{name} creates spans itself; {package} is not needed. If your code"
+                " enables it, each call has a second span. Remove it.",
             )
         if is_native:
-            traced.append(f"{name} by itself")
+            traced.append(f"{name} traces itself")
         elif package in packages:
-            traced.append(f"{name} by {package} {packages[package]}")
+            traced.append(f"{name} is traced by {package} {packages[package]}")
         elif not sdk.marker:  # others are seldom used for LLM calls
             remedy = f"Add {package}." if sdk.instrumentation else "Wrap its calls in llm_call."
             yield warning(about, f"{name} is not traced. {remedy}")

@@ -82,7 +82,8 @@ def sdk_summary(used: frozenset[str]) -> str:
     for sdk in LLM_SDKS:
         if sdk.name in used and sdk.is_covered:
             package = (sdk.instrumentation or "").partition(">")[0]
-            found.append(f"{sdk.name} is traced by {'itself' if sdk.traced_since else package}")
+            how = "traces itself" if sdk.traced_since else f"is traced by {package}"
+            found.append(f"{sdk.name} {how}")
         elif sdk.name in used:
             found.append(f"{sdk.name} is not traced (use llm_call)")
     return ", ".join(found)
@@ -108,11 +109,11 @@ def sdk_states(
             continue
         package = sdk.instrumentation and Requirement(sdk.instrumentation).name
         if sdk.traced_since and Version(version) >= sdk.traced_since:
-            state = "is traced by itself"
+            state = "traces itself"
         elif package in enabled:
-            state = f"is traced, since {package} is enabled"
+            state = f"is traced by {package}"
         elif package in versions:
-            state = f"was not imported; {package} traces it once it is"
+            state = f"was not imported; if it is, {package} traces it"
         elif package:
             state = f"is not traced. Install {package}"
         else:

@@ -209,8 +209,8 @@ def test_check_prints_if_the_calls_of_each_llm_sdk_are_traced(
     lines = capsys.readouterr().out.splitlines()
 
     assert [line for line in lines if line.startswith("LLM calls: ")] == [
-        "LLM calls: anthropic is traced by itself.",
-        f"LLM calls: openai is traced, since {instrumentation} is enabled.",
+        "LLM calls: anthropic traces itself.",
+        f"LLM calls: openai is traced by {instrumentation}.",
     ]
 
 
@@ -224,7 +224,7 @@ def test_state_of_an_llm_sdk_depends_on_the_packages_that_are_installed_and_enab
         "cohere is not traced. Wrap its calls in llm_call.",
     ]
     assert next(sdk_states(used, versions | {instrumentation: "1"}, [])) == (
-        f"anthropic was not imported; {instrumentation} traces it once it is."
+        f"anthropic was not imported; if it is, {instrumentation} traces it."
     )
 
 
