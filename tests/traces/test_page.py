@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
-from playwright.sync_api import Browser, BrowserContext, Error, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Error, Locator, expect, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from hooks.traces.assembly import TraceAssembler
@@ -170,6 +170,38 @@ def test_failed_trace_opens_at_the_span_where_the_error_began(served: Served) ->
     expect(served.tab.locator(".message")).to_have_text("connection refused")
     expect(served.tab.locator("#rows .row")).to_have_count(2000)
     expect(served.tab.locator(".row[aria-selected=true]")).to_be_in_viewport()
+
+
+def test_first_span_of_a_long_trace_is_below_the_axis_when_the_keyboard_selects_it(
+    served: Served,
+) -> None:
+    tab = served.tab
+    root = span("GET /orders", kind="server", ms=900)
+    served.export(root, *(span("SELECT", root, at=n, ms=1) for n in range(99)))
+    expect(tab.locator("#rows .row")).to_have_count(100)
+    first = tab.locator("#rows .row").first
+
+    tab.locator("#traces").focus()
+    tab.keyboard.press("Enter")
+    assert _top(first) >= _bottom(tab.locator("#axis"))
+    for key in ("ArrowDown", "ArrowUp"):
+        for _ in range(30):
+            tab.keyboard.press(key)
+
+    expect(first).to_have_attribute("aria-selected", "true")
+    assert _top(first) >= _bottom(tab.locator("#axis"))
+
+
+def _top(locator: Locator) -> float:
+    box = locator.bounding_box()
+    assert box
+    return box["y"]
+
+
+def _bottom(locator: Locator) -> float:
+    box = locator.bounding_box()
+    assert box
+    return box["y"] + box["height"]
 
 
 def test_names_values_and_messages_are_shown_as_text(served: Served) -> None:
