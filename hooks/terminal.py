@@ -17,9 +17,11 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(*parts: Text | str) -> None:
-    """Print a line, the parts joined as they are."""
+    """Print the parts joined as they are. Indented lines, such as commands to copy, are not broken."""
     progress("")
-    console().print(Text.assemble(*parts))
+    output = console()
+    for line in Text.assemble(*parts).split(allow_blank=True):
+        output.print(line, soft_wrap=line.plain.startswith(" ") or None)
 
 
 def say_wrapped(label: Text | str, text: Text | str) -> None:

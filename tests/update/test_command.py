@@ -239,15 +239,18 @@ def test_printed_commands_commit_and_undo(small: Small) -> None:
     assert (again.code, again.out) == (0, "shop is up to date with v2.0.0.\n")
 
 
-def test_wire_is_printed_at_the_release_of_the_update(small: Small) -> None:
+def test_wire_is_printed_at_the_release_of_the_update_and_not_broken_in_a_narrow_terminal(
+    small: Small,
+) -> None:
     small.edit(ANSWERS_FILE, "layout: new", "layout: existing")
     small.commit()
 
-    done = small.run()
+    done = small.run(FORCE_COLOR="1", NO_COLOR="1", COLUMNS="60")
 
     assert done.code == 0, done.err
     wire = f"uvx --from git+file://{small.template}@v2.0.0 copier-honeycomb wire ."
-    assert f"that your own files now need, and applies them:\n\n    {wire}\n\n" in done.out
+    assert "This shows the edits and packages that your own files now" in done.out
+    assert f"need, and applies them:\n\n    {wire}\n\n" in done.out
 
 
 @in_depth
