@@ -198,7 +198,12 @@ def project_options(command: Callable[..., int]) -> Callable[..., int]:
     ) -> int:
         if env_file is not None:
             # Variables that are set already win, as with `uv run --env-file`.
-            load_dotenv(env_file)
+            try:
+                load_dotenv(env_file)
+            except ValueError:
+                raise click.ClickException(
+                    f"{env_file} is not valid UTF-8. Save it in that encoding."
+                ) from None
         try:
             # The current folder may be one inside the project.
             folder = project.resolve()

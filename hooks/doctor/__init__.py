@@ -16,7 +16,7 @@ from rich.text import Text
 from ..interpreter import find_interpreter
 from ..project import Project, ProjectError, project_options
 from ..terminal import progress, say, say_wrapped
-from . import arrival, configuration, connection, gateway, packages
+from . import application, arrival, configuration, connection, gateway, packages
 from .findings import Case, Finding, Level, problem
 from .self_check import run_self_check
 
@@ -27,7 +27,9 @@ CHECK_TIMEOUT: Final = 120.0
 _CHECKS: Final[tuple[_Check, ...]] = (
     configuration.check_switches,
     configuration.check_values,
+    configuration.check_names,
     configuration.check_requests,
+    application.check_application,
     packages.check_packages,
     configuration.check_sampling,
     configuration.check_service_name,

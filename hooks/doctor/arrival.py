@@ -33,7 +33,13 @@ def check_key_at_honeycomb(case: Case) -> Iterator[Finding]:
     try:
         status, answer, ahead = _auth(case.origin, case.key)
     except APIError as error:
-        yield problem(about, str(error))
+        if case.self_check.accepted:
+            # The service sends in another way, such as without the proxy in ALL_PROXY.
+            yield warning(
+                about, f"{error} The test span was accepted, but the key was not checked."
+            )
+        else:
+            yield problem(about, str(error))
         return
     if status == 401:
         yield problem(about, _unknown_key(case, case.key))

@@ -1,5 +1,6 @@
 """Checks of the environment variables: switches, sampling, the key and the endpoint by their form."""
 
+import difflib
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +13,19 @@ from .findings import Case, Finding, ok, otlp_file, problem, warning
 
 _CREATE_INGEST_KEY: Final = f"Create an ingest key {KEYS_PAGE}, Ingest, and set HONEYCOMB_API_KEY."
 _PAGES: Final = ("ui.honeycomb.io", "ui.eu1.honeycomb.io", "honeycomb.io", "www.honeycomb.io")
+_VARIABLES: Final = frozenset(
+    {
+        "HONEYCOMB_API_ENDPOINT",
+        "HONEYCOMB_API_KEY",
+        "HONEYCOMB_CONFIG_KEY",
+        "HONEYCOMB_DATASET",
+        "HONEYCOMB_ENABLED",
+        "HONEYCOMB_KEEP_COST_USD",
+        "HONEYCOMB_KEEP_SLOW_MS",
+        "HONEYCOMB_SAMPLE_RATE",
+        "HONEYCOMB_TRUST_INCOMING",
+    }
+)
 _FALSE: Final = ("false", "0", "no", "off")
 _TRUE: Final = ("true", "1", "yes", "on")
 _NOT_SET_UP: Final = "Could not set up telemetry"
@@ -58,6 +72,15 @@ def check_values(case: Case) -> Iterator[Finding]:
                 yield warning("variables", f"{text}. The endpoint does not use TLS. Unset it.")
 
 
+def check_names(_: Case) -> Iterator[Finding]:
+    """Check for variables of Honeycomb that are not read because their name is mistyped."""
+    unset = [name for name in _VARIABLES if not variable(name)]
+    for name in sorted(os.environ.keys() - _VARIABLES):
+        similar = difflib.get_close_matches(name, unset, n=1, cutoff=0.8)
+        if name.startswith("HONEYCOMB") and similar:
+            yield warning("variables", f"{name} is not read. Rename it to {similar[0]}.")
+
+
 def check_requests(_: Case) -> Iterator[Finding]:
     """Check variables by which requests have no span."""
     about, switch = "requests", "OTEL_PYTHON_DISABLED_INSTRUMENTATIONS"
@@ -98,7 +121,8 @@ def check_sampling(case: Case) -> Iterator[Finding]:
         )
     if sampler and sampler.endswith("traceidratio"):
         ratio = _number(variable("OTEL_TRACES_SAMPLER_ARG"), default=1.0)
-        if ratio <= 0 or abs(1 / ratio - rate) > 0.01:
+        # The module itself warns about others.
+        if ratio > 0 and abs(1 / ratio - rate) > 0.01:
             yield warning(
                 about,
                 f"OTEL_TRACES_SAMPLER_ARG={ratio:g} is not 1 in N; using 1 in {rate}."
@@ -174,6 +198,12 @@ def _kind_of_key(case: Case, key: str) -> Finding:
     if kind == "Classic":
         dataset = variable("HONEYCOMB_DATASET") or case.service_name
         return ok(about, f"a Classic key, by its form; spans are sent to the dataset {dataset!r}")
+    if kind == "configuration" and kind_of(variable("HONEYCOMB_CONFIG_KEY") or "") == "ingest":
+        return warning(
+            about,
+            "HONEYCOMB_API_KEY is a configuration key and HONEYCOMB_CONFIG_KEY an ingest key: exchange"
+            " them.",
+        )
     if kind == "configuration":
         return warning(
             about,
@@ -239,7 +269,7 @@ def check_endpoint(case: Case) -> Iterator[Finding]:
             "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT is used unchanged: append /v1/traces to it.",
         )
     else:
-        rest = url._replace(scheme="", netloc="", path=path.removesuffix("/v1/traces")).geturl()
+        rest = url._replace(scheme="", netloc="").geturl().removesuffix("/v1/traces")
         if rest and case.is_honeycomb:
             yield warning(
                 about,

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -71,11 +73,18 @@ def run_self_check(project: Project, python: Path) -> SelfCheck:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise ProjectError(f"{python} could not be run: {error}.") from None
-    try:
-        return SelfCheck.from_json(json.loads(done.stdout))
-    except (ValueError, KeyError, TypeError):
-        pass
-    if not (main := project.module_dir / "__main__.py").is_file():
+    # Code that is imported may print too.
+    for line in reversed(done.stdout.splitlines()):
+        with suppress(ValueError, KeyError, TypeError):
+            return SelfCheck.from_json(json.loads(line))
+    main = project.module_dir / "__main__.py"
+    if not main.is_file() and (main.with_name("_setup.py").is_file() or not main.parent.is_dir()):
+        missing = main if main.parent.is_dir() else main.parent
+        raise ProjectError(
+            f"{missing.relative_to(project.root)} does not exist. Restore it from git, or correct"
+            f" package_dir and module_name in {project.answers_file}."
+        )
+    if not main.is_file():
         raise ProjectError(f"{_outdated(project)}Run `{project.update_command()}`.")
     if "add_subparsers" in main.read_text(encoding="utf-8"):
         raise ProjectError(
@@ -84,9 +93,19 @@ def run_self_check(project: Project, python: Path) -> SelfCheck:
         )
     lines = [line for line in done.stderr.splitlines() if line.strip()] or ["no output"]
     raise ProjectError(
-        f"`python -m {project.module}` fails in {python}: {printable(lines[-1])[:300].rstrip('.')}. Install the"
-        " project's packages, or fix the error."
+        f"`python -m {project.module}` fails in {python}: {printable(lines[-1])[:300].rstrip('.')}"
+        f"{_place(project, done.stderr)}. Install the project's packages, or fix the error."
     )
+
+
+def _place(project: Project, traceback: str) -> str:
+    """The file and line of an error that the project's code raises, in brackets."""
+    for path, line in re.findall(r'^  File "(.+)", line (\d+)', traceback, re.MULTILINE)[-1:]:
+        with suppress(ValueError):
+            place = Path(path).relative_to(project.root)
+            if not place.parts[0].startswith("."):
+                return f" ({place}, line {line})"
+    return ""
 
 
 def _outdated(project: Project) -> str:

@@ -149,5 +149,12 @@ def read_registry(path: Path) -> dict[str, Attribute]:
             for attribute in group.get("attributes", ())
             if "id" in attribute
         }
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError) as error:
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise UnreadableRegistry(f"{error.problem} in line {line}") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise UnreadableRegistry(str(error).splitlines()[0]) from None
+    except (KeyError, TypeError, AttributeError):
+        raise UnreadableRegistry(
+            "it needs a list `groups`, whose `attributes` have an `id` and a `type`"
+        ) from None

@@ -154,6 +154,18 @@ SET_UPS: Final = (
         "ValueError: Propagator jaegger not found. It is either misspelled or not installed. Install",
         {"OTEL_PROPAGATORS": "jaegger"},
     ),
+    # Misspelt names
+    Broken(
+        "misspelt key",
+        "HONEYCOMB_APIKEY is not read. Rename it to HONEYCOMB_API_KEY.",
+        {"HONEYCOMB_API_KEY": "", "HONEYCOMB_APIKEY": INGEST_KEY},
+        level="warning",
+    ),
+    warns(
+        "misspelt rate",
+        "HONEYCOMB_SAMPLERATE is not read. Rename it to HONEYCOMB_SAMPLE_RATE.",
+        HONEYCOMB_SAMPLERATE="10",
+    ),
     # Keys that are not there
     key("no key", "", "HONEYCOMB_API_KEY is not set, so nothing is sent. Create an ingest key"),
     key(
@@ -226,6 +238,12 @@ SET_UPS: Final = (
         "configuration key", CONFIGURATION_KEY, "an ingest key, which can do nothing", 0, "warning"
     ),
     warns(
+        "exchanged keys",
+        "HONEYCOMB_API_KEY is a configuration key and HONEYCOMB_CONFIG_KEY an ingest key: exchange",
+        HONEYCOMB_API_KEY=CONFIGURATION_KEY,
+        HONEYCOMB_CONFIG_KEY=INGEST_KEY,
+    ),
+    warns(
         "another key in the headers",
         "OTEL_EXPORTER_OTLP_HEADERS contains another key in x-honeycomb-team",
         HONEYCOMB_API_KEY=OTHER_KEY,
@@ -245,6 +263,18 @@ SET_UPS: Final = (
         "HONEYCOMB_API_ENDPOINT contains /1/events, which Honeycomb does not have. Remove it",
         {"HONEYCOMB_API_ENDPOINT": "{honeycomb}/1/events"},
         level="warning",
+    ),
+    Broken(
+        "a query",
+        "HONEYCOMB_API_ENDPOINT contains ?team=acme, which Honeycomb does not have. Remove it",
+        {"HONEYCOMB_API_ENDPOINT": "{honeycomb}?team=acme"},
+        level="warning",
+    ),
+    warns(
+        "proxy that only the doctor uses",
+        "The test span was accepted, but the key was not checked.",
+        ALL_PROXY=f"http://{FREE}",
+        no_proxy="",
     ),
     Broken(
         "no path",

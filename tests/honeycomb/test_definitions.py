@@ -521,17 +521,24 @@ def test_huge_value_and_control_characters_are_not_repeated_in_a_message(folder:
     assert f"nothing declares the column {'x' * 100}...\n" in result.err
 
 
-@pytest.mark.parametrize("registry", [b"", b"groups: [", b"groups: [1]", b"\xff\xfe"])
+@pytest.mark.parametrize(
+    ("registry", "reason"),
+    [
+        (b"", "it needs a list `groups`, whose `attributes` have an `id` and a `type`"),
+        (b"groups: [1]", "it needs a list `groups`, whose `attributes` have an `id` and a `type`"),
+        (b"groups: []\nx: [", "expected the node content, but found '<stream end>' in line 2"),
+        (b"\xff\xfe", "'utf-8' codec can't decode byte 0xff in position 0: invalid start byte"),
+    ],
+)
 def test_unreadable_registry_is_reported_in_one_sentence(
-    registry: bytes, commands: Commands, folder: Folder
+    registry: bytes, reason: str, commands: Commands, folder: Folder
 ) -> None:
     (folder.path / "honeycomb/telemetry.yaml").write_bytes(registry)
 
     result = commands.run("plan")
 
     assert result.code == 1
-    [line] = result.err.splitlines()
-    assert line.startswith("honeycomb/telemetry.yaml is not a valid registry: ")
+    assert result.err == f"honeycomb/telemetry.yaml is not a valid registry: {reason}.\n"
 
 
 def test_budget_rate_window_is_within_the_period_of_the_slo(folder: Folder) -> None:

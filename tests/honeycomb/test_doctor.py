@@ -1,6 +1,7 @@
 """`doctor` on broken configurations: the finding, and that it is the last."""
 
 import os
+import shutil
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -551,6 +552,87 @@ def test_broken_installation_is_diagnosed(commands: Commands, tmp_path: Path) ->
     assert result.code == 1
     [line] = lines(result, "problem")
     assert "ImportError: No module named pkg_resources. Install the project's packages" in line
+
+
+@pytest.fixture
+def copied(commands: Commands, tmp_path: Path) -> Commands:
+    """Commands in a copy of the project, which a test may change."""
+    project = tmp_path / "order-intake"
+    shutil.copytree(commands.folder, project, symlinks=True)
+    return Commands(project, **commands.variables, HONEYCOMB_API_KEY=INGEST_KEY)
+
+
+MODULE = "order_intake/observability"
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "found"),
+    [
+        (
+            f"{MODULE}/_settings.py",
+            "x = 1\n<<<<<<< before updating\n",
+            f"SyntaxError: invalid syntax ({MODULE}/_settings.py, line 2). Install",
+        ),
+        (
+            "order_intake/__init__.py",
+            "raise RuntimeError('no database')\n",
+            "RuntimeError: no database (order_intake/__init__.py, line 1). Install",
+        ),
+        (f"{MODULE}/__main__.py", None, f"{MODULE}/__main__.py does not exist. Restore it from"),
+        (MODULE, None, f"{MODULE} does not exist. Restore it from git, or correct package_dir"),
+    ],
+)
+def test_edited_module_is_diagnosed_with_the_place(
+    file: str, text: str | None, found: str, copied: Commands
+) -> None:
+    path = copied.folder / file
+    if text is not None:
+        path.write_text(text)
+    elif path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+    result = copied.run("doctor")
+
+    assert result.code == 1
+    assert found in lines(result, "problem")[0]
+
+
+def test_output_of_the_project_is_no_problem(copied: Commands, honeycomb: FakeHoneycomb) -> None:
+    code = 'import atexit\nprint("{}")\natexit.register(print, "bye")\n'
+    (copied.folder / "order_intake/__init__.py").write_text(code)
+
+    result = copied.run("doctor", HONEYCOMB_API_ENDPOINT=honeycomb.url)
+
+    assert result.code == 0, result.out
+
+
+def test_application_that_is_not_instrumented_is_diagnosed(
+    copied: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    path = copied.folder / "order_intake/api/server.py"
+    path.write_text(path.read_text().replace("instrument_app(app)", ""))
+
+    result = copied.run("doctor", HONEYCOMB_API_ENDPOINT=honeycomb.url)
+
+    [warned] = lines(result, "warning")
+    assert "no Python file of the project calls instrument_app, so its requests are not" in warned
+    assert result.code == 0
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_env_file_in_another_encoding_is_reported(encoding: str, copied: Commands) -> None:
+    (copied.folder / ".env").write_bytes(
+        f"# Schlüssel\nHONEYCOMB_API_KEY={INGEST_KEY}\n".encode(encoding)
+    )
+
+    result = copied.run("doctor", "--env-file", ".env")
+
+    assert (result.code, result.err) == (
+        1,
+        "Error: .env is not valid UTF-8. Save it in that encoding.\n",
+    )
 
 
 @pytest.mark.parametrize("has_commands", [True, False])
