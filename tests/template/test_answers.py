@@ -192,6 +192,19 @@ def test_all_computed_values_are_tried() -> None:
     assert computed <= COMPUTED.keys()
 
 
+def test_questions_fit_a_terminal_of_80_columns() -> None:
+    questions = yaml.safe_load((TEMPLATE / "copier.yml").read_text())
+    asked = {
+        name: question["help"]
+        for name, question in questions.items()
+        if not name.startswith("_") and question.get("ask") is not False and "help" in question
+    }
+
+    assert {"layout", "otlp_protocol"} <= asked.keys()
+    # Copier begins the line with a symbol. A longer question is cut off above its choices.
+    assert not {name: text for name, text in asked.items() if len(text) > 77}
+
+
 def test_at_least_sixty_invalid_answers_are_tried() -> None:
     assert len(BAD_ANSWERS) >= 60
 
