@@ -41,8 +41,9 @@ class Check:
     failure: str = ""
     missing: str = ""
     """The module that could not be imported, if that is the failure."""
-    is_early: bool = False
-    """True if the packages that `wire` added are not installed or locked yet."""
+    is_inconclusive: bool = False
+    """True if the packages that `wire` added are not installed or locked yet, or the application
+    cannot be created without the service."""
     llm_calls: tuple[str, ...] = ()
     """For each LLM SDK of the service, if its calls are traced with these packages."""
     packages: str = ""
@@ -94,8 +95,8 @@ def _check_route(
         except ImageNotBuilt as error:
             text = f"with the files and packages of {route.place}"
             missing = error.missing if isinstance(error, LockOutdated) else ()
-            is_early = any(map(_is_telemetry, missing))
-            return Check(app.label, text, failure=str(error), is_early=is_early)
+            is_inconclusive = any(map(_is_telemetry, missing))
+            return Check(app.label, text, failure=str(error), is_inconclusive=is_inconclusive)
         except NotInstalled as error:
             note = f"the packages of {route.place} were not used: {error}"
     if local is None:
@@ -103,7 +104,8 @@ def _check_route(
     environment = local.parent.parent.name
     text = f"with the files of {route.place} and the packages of {environment}" if route else ""
     result = _checked(project, app, route, local, used)
-    return replace(result, used=text, note=note, is_early=_is_telemetry(result.missing))
+    is_inconclusive = result.is_inconclusive or _is_telemetry(result.missing)
+    return replace(result, used=text, note=note, is_inconclusive=is_inconclusive)
 
 
 def _check_image(
@@ -169,8 +171,8 @@ def _explained(
     failure = f"No module named '{result.missing}' in the packages that {_installing(route)}"
     if local is not None and is_local:
         failure += f", although {local.parent.parent.name} has it"
-    is_early = is_locked and _is_telemetry(name)
-    return replace(result, failure=f"{failure}. {remedy}", is_early=is_early)
+    is_inconclusive = is_locked and _is_telemetry(name)
+    return replace(result, failure=f"{failure}. {remedy}", is_inconclusive=is_inconclusive)
 
 
 def _is_telemetry(name: str) -> bool:
@@ -212,7 +214,10 @@ def _checked(
         spans = [span for span in receiver.spans if span.kind == "server"]
     if "failure" in result:
         failure = result["failure"].replace(str(layout.top), "") if route else result["failure"]
-        return Check(app.label, failure=failure, missing=result["missing"])
+        missing, is_inconclusive = result["missing"], result["is_inconclusive"]
+        return Check(
+            app.label, "", failure=failure, missing=missing, is_inconclusive=is_inconclusive
+        )
     if not spans:
         reason = result["reason"] or f"no SERVER span arrived for the request to {result['path']}"
         return Check(app.label, failure=reason)

@@ -56,7 +56,10 @@ def install_commands(project: Project, file: DependencyFile) -> list[str]:
     folder = project.root / file.path.parent
     if file.kind == "requirements":
         if file.path.suffix == ".in":
-            return [f"pip-compile {file.path}"]
+            compiled = file.path.with_suffix(".txt")
+            header = project.text(compiled) if (project.root / compiled).exists() else ""
+            command = re.search(r"(?m)^#\s+((?:uv pip compile|pip-compile) .*\S)", header)
+            return [command[1] if command else f"pip-compile {file.path}"]
         return [f"pip install -r {file.path}"]
     if file.kind == "pipfile":
         return ["pipenv install"]

@@ -8,6 +8,7 @@ import asyncio
 import functools
 import importlib
 import importlib.metadata
+import inspect
 import json
 import logging
 import sys
@@ -25,9 +26,11 @@ def report(**result: Any) -> NoReturn:
     sys.exit(0)
 
 
-def fail(reason: str, error: BaseException | None = None) -> NoReturn:
+def fail(
+    reason: str, error: BaseException | None = None, *, is_inconclusive: bool = False
+) -> NoReturn:
     missing = error.name if isinstance(error, ModuleNotFoundError) else ""
-    report(failure=reason, missing=missing or "")
+    report(failure=reason, missing=missing or "", is_inconclusive=is_inconclusive)
 
 
 def described(error: BaseException) -> str:
@@ -146,9 +149,27 @@ def import_app(module: str, attribute: str) -> Any:
             return app
         if callable(getattr(app, "local", None)):  # a function of Modal
             return app.local()
+        if required := required_arguments(app):
+            fail(
+                f"{module}.{attribute} requires arguments ({', '.join(required)}) that only the service"
+                " has. Send a request to the running service instead",
+                is_inconclusive=True,
+            )
         return app() if callable(app) else app
     except Exception as error:  # noqa: BLE001 - reported
         fail(f"{module}.{attribute} cannot be called without arguments ({described(error)})", error)
+
+
+def required_arguments(function: Any) -> list[str]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [
+        each.name
+        for each in parameters
+        if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
+    ]
 
 
 async def send_request(app: Any, path: str) -> None:

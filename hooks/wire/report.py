@@ -54,7 +54,7 @@ def print_check(console: Console, check: Check) -> None:
         for name, value in check.attributes.items():
             console.print(Text(f"    {name} = {value}"))
     else:
-        label = "Not checked" if check.is_early else "Check failed"
+        label = "Not checked" if check.is_inconclusive else "Check failed"
         print_line(console, label, f"{check.app}{used}: {check.failure}.")
     if check.packages:
         print_line(console, "Packages", f"{check.packages}.")

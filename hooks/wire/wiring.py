@@ -83,6 +83,8 @@ def plan_wiring(project: Project, app: AppCall, *, beside: bool, dry_run: bool) 
         plan.todo.append(Step(NO_FILE, f'pip install "{SDK}"'))
     if commands:
         text = "Install the packages, then run `copier-honeycomb wire --check`:"
+        # Files are compiled before they are installed.
+        commands.sort(key=lambda command: " compile" not in command and "-compile" not in command)
         plan.todo.append(Step(text, "\n".join(dict.fromkeys(commands))))
     requirements = partial(_requirements, project, used)
     for route in routes:

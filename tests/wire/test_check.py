@@ -196,6 +196,20 @@ def test_check_names_the_variables_that_the_settings_lack(
     ) in capsys.readouterr().out
 
 
+def test_application_that_requires_arguments_is_not_checked(
+    make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
+) -> None:
+    factory = "from fastapi import FastAPI\n\n\ndef create_app(model, *, debug=False):\n    app = FastAPI()\n    return app\n"
+    folder = make(Repository("factory", server(factory)))
+    (folder / ".venv").symlink_to(newest.folder)
+
+    assert wire(folder, "--yes") == 0
+    assert (
+        "Not checked: acme.main:app: acme.main.create_app requires arguments (model) that only the service"
+        " has. Send a request to the running service instead.\n"
+    ) in capsys.readouterr().out
+
+
 @in_depth
 def test_check_prints_if_the_calls_of_each_llm_sdk_are_traced(
     make: Make, newest: Environment, capsys: pytest.CaptureFixture[str]
