@@ -75,6 +75,8 @@ def install_commands(project: Project, file: DependencyFile) -> list[str]:
 def _add(text: str, requirements: Sequence[str], file: DependencyFile) -> str:
     if file.kind == "requirements":
         return _add_lines(text, requirements, file.path)
+    if file.kind == "conda":
+        raise EditRefused(f"{file.path} is not edited. Add these packages below `pip:` in it:")
     if file.kind == "poetry" and file.is_optional:
         raise EditRefused(
             f"FastAPI is optional in {file.path}. Add these packages as optional, and to its extra:"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import yaml
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
@@ -28,7 +29,7 @@ class DependencyFile:
     """A file that declares dependencies."""
 
     path: Path
-    kind: Literal["pyproject", "poetry", "pipfile", "requirements", "inline"]
+    kind: Literal["pyproject", "poetry", "pipfile", "requirements", "conda", "inline"]
     versions: Mapping[str, str]
     """The version specifier of each package, by normalized name."""
     table: tuple[str, ...] = ()
@@ -65,6 +66,7 @@ def find_dependency_file(
             int(each.has_fastapi),
             int(each.path in installed),
             len(folder.parts) if is_above else 0,
+            int(each.kind != "conda"),
             int(each.kind != "requirements"),
             int(each.path.suffix == ".in"),
             int(each.path.name in ("requirements.txt", "requirements.in")),
@@ -181,6 +183,8 @@ def read_dependency_file(project: Project, name: Path) -> DependencyFile | None:
     """Return the packages that the file `name` declares, or None if it declares none."""
     if name.name == "Pipfile":
         return _read_pipfile(project, name)
+    if re.fullmatch(r"(?:conda-)?env(?:ironment)?[\w.-]*\.ya?ml", name.name):
+        return _read_conda(project, name)
     if name.name == "pyproject.toml":
         try:
             data = tomllib.loads(project.content(name).decode())
@@ -233,6 +237,24 @@ def _read_poetry(name: Path, poetry: dict[str, Any]) -> DependencyFile | None:
         if isinstance(packages, dict)
     ]
     return next((each for each in files if each.has_fastapi), files[0] if files else None)
+
+
+def _read_conda(project: Project, name: Path) -> DependencyFile | None:
+    """Return the packages of a conda environment, those that pip installs included."""
+    try:
+        data = yaml.safe_load(project.text(name))
+    except yaml.YAMLError:
+        return None
+    entries = data.get("dependencies") if isinstance(data, dict) else None
+    if not isinstance(entries, list):
+        return None
+    lines: list[object] = []
+    for entry in entries:
+        if isinstance(entry, dict):
+            lines += entry.get("pip") or []
+        else:  # `fastapi=0.115` is any 0.115
+            lines.append(re.sub(r"(?<=\w) ?=([\w.]+).*", r"==\1.*", str(entry)))
+    return DependencyFile(name, "conda", _versions(lines))
 
 
 def _read_pipfile(project: Project, name: Path) -> DependencyFile | None:

@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from ..routes.container import ROOT, Container, Installed, Place, normal
 from ..routes.local_projects import is_local, local_requirements
-from .errors import LockOutdated
+from .errors import LockOutdated, NotInstalled
 from .lock_files import locked_versions, pipfile_requirements, poetry_requirements
 
 Read = Callable[[Path], str]
@@ -73,7 +73,7 @@ class UvCommand:
 def uv_commands(container: Container) -> list[UvCommand]:
     """Return the commands that install the packages of `container`, without the repository's code.
 
-    Raises LockOutdated if a lock file lacks packages.
+    Raises LockOutdated if a lock file lacks packages, and NotInstalled for those of conda.
     """
     found: list[UvCommand] = []
     for name, packages in _BASE_PACKAGES.items():
@@ -92,6 +92,8 @@ def _command(each: Installed, read: Read) -> UvCommand | None:
     install = each.command
     if install.tool == "uv":
         return _uv(each)
+    if install.tool == "conda":
+        raise NotInstalled(f"{each.place} installs them with conda")
     words: list[str] = []
     files: dict[PurePosixPath, Path | str] = dict(each.available)
     if install.tool in ("poetry", "pdm", "pipenv"):

@@ -72,6 +72,11 @@ DEPENDENCIES: Final = [
                {"acme/main.py": ["", IMPORT, CALL]}, ("opentelemetry-sdk is locked at 1.26.0; the module requires 1.27 or later:",)),
     Repository("older Python", server(PLAIN, more={"pyproject.toml": PYPROJECT.replace(">=3.11", ">=3.9")}),
                {"acme/main.py": ["", IMPORT, CALL], "pyproject.toml": [SDK]}, ("allows Python 3.10 and earlier; the module requires 3.11 or later. Raise the lower bound",), served="acme.main:app"),
+    Repository("conda environment", {"acme/__init__.py": "", "acme/main.py": PLAIN,
+               "environment.yml": "name: acme\ndependencies:\n  - python=3.12\n  - fastapi=0.115\n  - pip:\n      - uvicorn\n",
+               "Dockerfile": "FROM condaforge/miniforge3\nWORKDIR /app\nCOPY . .\nRUN conda env create -f environment.yml\nCMD conda run -n acme uvicorn acme.main:app\n"},
+               {"acme/main.py": ["", IMPORT, CALL]}, ("environment.yml is not edited. Add these packages below `pip:` in it:\n    opentelemetry-instrumentation-fastapi>=0.48b0\n    opentelemetry-sdk>=1.27,<2\n",
+               "packages from environment.yml"), served="acme.main:app"),
     Repository("setup.py only", {"acme/__init__.py": "", "acme/main.py": PLAIN, "setup.py": "from setuptools import setup\nsetup(install_requires=['fastapi'])\n"},
                {"acme/main.py": ["", IMPORT, CALL]}, ("Install these packages",), served="acme.main:app"),
     Repository("LLM calls", server(
