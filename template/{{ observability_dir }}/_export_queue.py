@@ -232,5 +232,4 @@ def partial_success(response: bytes, where: str) -> ExportError | None:
     if not found or not 0 < (rejected := decode_varint(found[2])) < 2**63:
         return None
     message = (found[4] or b"").decode(errors="replace")[:100]
-    reason = f"{where} rejected {rejected} spans: {message!r}"
-    return ExportError(reason=reason, rejected=rejected)
+    return ExportError(reason=f"{where} rejected {rejected} spans: {message!r}", rejected=rejected)

@@ -76,10 +76,9 @@ class ProbabilitySampler(Sampler):
 
 def head_weight(span: ReadableSpan) -> int:
     """Return the number of traces that the trace of `span` represents, or 0 if it is unsampled."""
-    context = span.context
-    if not context.trace_flags & TraceFlags.SAMPLED:
+    if not span.context.trace_flags & TraceFlags.SAMPLED:
         return 0
-    return _weight(state.get("ot", "")) if (state := context.trace_state) else 1
+    return _weight(state.get("ot", "")) if (state := span.context.trace_state) else 1
 
 
 @lru_cache(maxsize=256)
@@ -187,12 +186,11 @@ class TailSampler:
         for span in filter(None, (*trace.spans, *trace.open.values())):
             if span.status.status_code is StatusCode.ERROR:
                 return True
-            attributes = span.attributes
-            if isinstance(cost := attributes.get("llm.cost_usd"), float):
+            if isinstance(cost := span.attributes.get("llm.cost_usd"), float):
                 cost_usd += cost
             is_slow = (span.end_time or time.time_ns()) - span.start_time > slow_ns
             # A WebSocket is open for as long as its client likes.
-            if is_slow and attributes.get("network.protocol.name") != "websocket":
+            if is_slow and span.attributes.get("network.protocol.name") != "websocket":
                 return True
         return cost_usd > self._settings.keep_cost_usd
 

@@ -87,10 +87,10 @@ def flush(timeout: float = 4.7) -> bool:
     return len(flushed) == len(_providers) and all(flushed)
 
 
-def hold_trace(span: trace.Span) -> Callable[[], None] | None:
-    """Let the trace of `span` wait for sampling until the returned function, if any, is called."""
+def hold_trace(span: trace.Span) -> Callable[[], None]:
+    """Let the trace of `span` wait for sampling until the returned function is called."""
     sampler = _processor.sampler if _processor else None
-    return sampler.hold(span.get_span_context().trace_id) if sampler else None
+    return sampler.hold(span.get_span_context().trace_id) if sampler else lambda: None
 
 
 @never_raises("Could not flush pending spans")

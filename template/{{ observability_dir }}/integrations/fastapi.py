@@ -97,17 +97,16 @@ def _observe(app: ASGIApp) -> ASGIApp:
     """Record the failures of a request, outside and inside middleware that may respond to them."""
 
     async def observe(scope: Scope, receive: Receive, send: Send) -> None:
-        request, release_trace = scope.get(REQUEST), None
+        request = scope.get(REQUEST)
         # Mounted applications have the same scope.
-        if REQUEST not in scope:
+        if is_outermost := REQUEST not in scope:
             span = trace.get_current_span()
             if scope["type"] == "lifespan":
                 scope[REQUEST], send = None, partial(_flush_before, send)
             elif span.is_recording():
                 if scope["type"] == "websocket":
                     span.set_attribute("network.protocol.name", "websocket")
-                if "modal" in sys.modules:
-                    span.set_attributes(invocation_attributes("http"))
+                span.set_attributes(invocation_attributes("http"))
                 request = scope[REQUEST] = _Request(span)
                 context.attach(context.set_value(REQUEST, request))
                 receive, release_trace = partial(request.receive, receive), hold_trace(span)
@@ -117,10 +116,12 @@ def _observe(app: ASGIApp) -> ASGIApp:
             await app(scope, receive, partial(request.send, send))
             request.record(None)
         except BaseException as error:
-            request.record(error)
+            request.failure = error
+            if is_outermost or request.has_started:  # before, middleware may respond to it
+                request.record(error)
             raise
         finally:
-            if release_trace is not None:
+            if is_outermost:
                 release_trace()
 
     return observe
@@ -130,6 +131,8 @@ class _Request:
     def __init__(self, span: Any) -> None:
         self.span = span
         self.disconnected: dict[str, Any] = {}  # attributes, once the client has left
+        self.has_started = False  # to respond
+        self.failure: BaseException | None = None
 
     async def receive(self, receive: Receive) -> Message:
         message = await receive()
@@ -151,7 +154,8 @@ class _Request:
             self.disconnected = {"request.client_disconnected": True}
             raise
         if has_failed:  # after the contrib package has set the status as the error
-            self.record(sys.exc_info()[1])  # of the handler that responds
+            self.record(sys.exc_info()[1] or self.failure)  # that a handler or middleware handles
+        self.has_started = True
 
     def record(self, error: BaseException | None) -> None:
         """Record `error`, or that the client left before the response ended."""

@@ -26,13 +26,12 @@ def _start_span(connection: Any, cursor: Any, statement: str, *others: Any) -> N
         return
     name = connection.dialect.name
     query = redact_sql(statement[:MAX_LONG_TEXT], name)
-    span = tracer().start_span(
+    others[1]._observability_span = tracer().start_span(  # of the context of the query
         query.split(None, 1)[0].upper() if query else "QUERY",
         current,
         kind=trace.SpanKind.CLIENT,
         attributes={"db.system.name": _SYSTEMS.get(name, name), "db.query.text": query},
     )
-    others[1]._observability_span = span  # the context of the query
 
 
 def _end_span(execution: Any, error: Any = None) -> None:

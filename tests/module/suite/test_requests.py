@@ -141,6 +141,71 @@ def test_exception_that_a_handler_turns_into_a_response_is_an_event(spans: Finis
     assert len(second[2]) == 1
 
 
+async def respond_to_failure(request: Any, call_next: Any) -> Any:
+    try:
+        return await call_next(request)
+    except LookupError:
+        return PlainTextResponse("", int(request.url.path[-3:]))
+
+
+class RespondsToFailure:
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await self.app(scope, receive, send)
+        except LookupError:
+            response = PlainTextResponse("", int(scope["path"][-3:]))
+            await response(scope, receive, send)
+        except ValueError:
+            pass  # too late for a response
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_exception_that_middleware_turns_into_a_response_is_an_error_if_that_is(
+    is_plain: bool, spans: FinishedSpans
+) -> None:
+    app = FastAPI()
+    instrument_app(app)
+    if is_plain:
+        app.add_middleware(RespondsToFailure)
+    else:
+        app.add_middleware(BaseHTTPMiddleware, dispatch=respond_to_failure)
+
+    @app.get("/orders/{status}")
+    async def orders(status: int) -> None:
+        raise LookupError("no order")
+
+    assert [get(app, f"/orders/{status}") for status in (404, 200, 503)] == [404, 200, 503]
+
+    assert outline(spans()) == [
+        ("GET /orders/{status}", False, []),
+        ("GET /orders/{status}", False, []),
+        ("GET /orders/{status}", True, ["no order"]),
+    ]
+
+
+def test_exception_after_the_start_of_the_response_is_an_error_even_if_middleware_handles_it(
+    spans: FinishedSpans,
+) -> None:
+    app = FastAPI()
+    instrument_app(app)
+    app.add_middleware(RespondsToFailure)
+
+    async def pieces() -> AsyncIterator[str]:
+        yield "piece"
+        fail()
+
+    @app.get("/stream")
+    async def stream() -> StreamingResponse:
+        return StreamingResponse(pieces())
+
+    get(app, "/stream")
+
+    assert outline(spans()) == [("GET /stream", True, ["too late"])]
+
+
 def scope(path: str, version: str = "2.3") -> dict[str, Any]:
     return {
         "asgi": {"version": "3.0", "spec_version": version},
