@@ -60,7 +60,9 @@ def find_trigger(definitions: Definitions, name: str) -> Definition:
         for definition in definitions.of("trigger")
     }
     if name not in triggers:
-        raise ProjectError(f"There is no trigger {name!r}. There are: {', '.join(triggers)}.")
+        raise ProjectError(
+            f"There is no trigger {name!r}. The triggers are: {', '.join(triggers)}."
+        )
     return triggers[name]
 
 

@@ -56,7 +56,8 @@ class Project:
         if not self.root.is_dir():
             raise EditRefused(f"{self.root} is not a folder.")
         raise EditRefused(
-            f"{self.root} does not contain the observability module yet. Run `copier copy` first."
+            f"{self.root} does not contain the observability module yet. Run"
+            " `copier-honeycomb adopt`, which adds it."
         )
 
     def with_answers(self, answers: dict[str, str]) -> "Project":

@@ -239,4 +239,4 @@ def _why_none(project: Project) -> str:
                     f"{path} gets {hint.attribute} from another package. Call"
                     f" instrument_app({hint.attribute}) after that line."
                 )
-    return "No file in this repository creates a FastAPI application."
+    return "No file in this repository creates a FastAPI application. Run this in the folder of a service."

@@ -82,7 +82,10 @@ def test_spans_exceed_the_threshold(
     ("arguments", "message"),
     [
         (("missing-traffic", "--environment", "test"), "stop all requests to the service in the"),
-        (("nothing", "--environment", "test"), "There is no trigger 'nothing'. There are: data"),
+        (
+            ("nothing", "--environment", "test"),
+            "There is no trigger 'nothing'. The triggers are: data",
+        ),
         (("high-error-rate", "--environment", "staging"), "belongs to the environment 'test', not"),
         (("high-error-rate",), "Missing option '--environment'"),
     ],

@@ -240,7 +240,7 @@ def test_folder_without_the_module_is_an_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert wire(tmp_path) == 2
-    assert "Run `copier copy` first" in capsys.readouterr().out
+    assert "Run `copier-honeycomb adopt`, which adds it." in capsys.readouterr().out
 
     assert wire(tmp_path / "shop") == 2
     assert capsys.readouterr().out == f"Error: {tmp_path}/shop is not a folder.\n"
@@ -309,4 +309,4 @@ def test_wire_is_a_command_of_copier_honeycomb_and_returns_its_exit_status(tmp_p
     )
 
     assert done.returncode == 2, done.stderr
-    assert "Run `copier copy` first" in done.stdout
+    assert "Run `copier-honeycomb adopt`, which adds it." in done.stdout
