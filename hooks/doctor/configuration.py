@@ -67,7 +67,7 @@ def check_values(case: Case) -> Iterator[Finding]:
         if path and not Path(case.project.root, path).is_file():
             text = f"OTEL_EXPORTER_OTLP_{name} names a file that does not exist: {path}"
             if case.url.scheme == "https":
-                yield problem("variables", text)
+                yield problem("variables", f"{text}. Correct or unset it.")
             else:
                 yield warning("variables", f"{text}. The endpoint does not use TLS. Unset it.")
 

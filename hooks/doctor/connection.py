@@ -121,7 +121,7 @@ def check_test_span(case: Case) -> Iterator[Finding]:
             ' "Trace export is failing"',
         )
         return
-    if " 429: " in reason:
+    if " 429 " in reason:
         yield problem(
             about,
             f"{reason} The service retries, and drops spans if that continues: check the"

@@ -196,7 +196,9 @@ class HoneycombClient:
             requested = retry_after(response.headers.get("retry-after"))
             wait = pause if requested is None else requested
             error = HTTPError(429, "Honeycomb's rate limit is reached.")
-            if attempt == ATTEMPTS or wait > MAX_RETRY_AFTER:
+            if wait > MAX_RETRY_AFTER:
+                raise HTTPError(429, f"{error} Honeycomb asks to wait {wait:.0f} s.")
+            if attempt == ATTEMPTS:
                 raise error
             self._wait(wait, error)
             pause *= 2

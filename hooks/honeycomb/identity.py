@@ -3,7 +3,7 @@
 from typing import Final
 
 from .definitions import TAG, Definition
-from .diff import parts_alone
+from .diff import parts, parts_alone
 from .merge import was_applied
 from .remote import RemoteObject, RemoteState
 
@@ -26,7 +26,9 @@ def find_existing(definition: Definition, remote: RemoteState) -> RemoteObject |
         return next((one for one in columns if one.name == definition.name), None)
     found = [one for one in remote.of(definition.kind) if one.tag == definition.tag]
     if not found and definition.kind == "burn alert":
-        found = [one for one in remote.of("burn alert") if _is_former_alert(one, definition)]
+        alerts = remote.of("burn alert")
+        found = [one for one in alerts if _is_former_alert(one, definition)]
+        found = found or [one for one in alerts if is_unmarked_alert(one, definition)]
     return max(found, key=lambda one: (one.name == definition.name, _applied(one)), default=None)
 
 
@@ -35,6 +37,19 @@ def is_as_applied(existing: RemoteObject) -> bool:
     return existing.record is not None and _applied(existing) == len(
         parts_alone(existing.kind, existing.body)
     )
+
+
+def is_unmarked_alert(existing: RemoteObject, definition: Definition) -> bool:
+    """Return True for an alert with the SLO and the limits of a file, but without our mark.
+
+    Somebody created it, or replaced the description of ours, which contained the mark.
+    """
+    if existing.kind != "burn alert" or existing.tag or _is_former_alert(existing, definition):
+        return False
+    old, new = parts("burn alert", existing.body, definition.body)
+    limits = new.keys() - {"description", "recipients"}
+    is_same_slo = existing.body["slo"]["name"] == definition.body["slo"]["name"]
+    return is_same_slo and all(old[name] == new[name] for name in limits)
 
 
 def is_former_column(existing: RemoteObject) -> bool:

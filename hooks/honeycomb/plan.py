@@ -6,7 +6,13 @@ from typing import Any, Literal, TypeAlias
 
 from .definitions import Definition, Definitions, InvalidDefinition, by_title
 from .diff import Difference, panels_like, parts
-from .identity import find_existing, is_as_applied, is_former_column, note_on_creation
+from .identity import (
+    find_existing,
+    is_as_applied,
+    is_former_column,
+    is_unmarked_alert,
+    note_on_creation,
+)
 from .merge import Overwrite, merge
 from .queries import columns_in_query
 from .record import record_of
@@ -142,7 +148,8 @@ def _dataset_and_columns(
         yield Step(action="create", kind="dataset", name=service_name)
     columns = definitions.required_columns()
     problems: list[str] = []
-    for column in sorted({*columns, STATUS_COLUMN}):
+    derived = {one.name for one in remote.of("derived column")}
+    for column in sorted({*columns, STATUS_COLUMN} - derived):
         wanted = definitions.columns.type_of(column)
         if column in remote.columns:
             actual = str(remote.columns[column].get("type"))
@@ -194,6 +201,9 @@ def _step(definition: Definition, remote: RemoteState, options: Options) -> Step
     last = existing.record
     if definition.kind == "derived column" and last is None:
         return _unrecorded_column(step, existing, options)
+    if is_unmarked_alert(existing, definition) and options.overwrite != "everything":
+        note = "its description is not that of apply; --overwrite replaces it"
+        return replace(step, action="kept", note=note, recipients=())
     merged = merge(definition.kind, last, existing.body, definition.body, options.overwrite)
     changes = [*merged.changes]
     if last is None:

@@ -10,7 +10,7 @@ from threading import Thread
 
 import pytest
 
-from hooks.honeycomb.client import APIError, HoneycombClient, NoResponse, retry_after
+from hooks.honeycomb.client import APIError, HoneycombClient, HTTPError, NoResponse, retry_after
 
 from ..fakes.honeycomb import CONFIGURATION_KEY, FakeHoneycomb, Fault
 from ..fakes.receiver import FaultyReceiver
@@ -90,6 +90,20 @@ def test_pauses_grow_and_a_retry_after_header_overrides_them(
         "Honeycomb returned a server error (503 to GET /1/boards). Retrying in 1 s."
     )
     assert messages[3] == "Honeycomb's rate limit is reached. Retrying in 7 s."
+
+
+def test_wait_that_is_too_long_is_reported(honeycomb: FakeHoneycomb) -> None:
+    honeycomb.plant(Fault(1, 9, status=429, headers={"retry-after": "3600"}))
+    with (
+        HoneycombClient(honeycomb.url, CONFIGURATION_KEY, lambda _: None) as client,
+        pytest.raises(HTTPError) as raised,
+    ):
+        client.get("/1/boards")
+
+    assert str(raised.value) == (
+        "Honeycomb's rate limit is reached. Honeycomb asks to wait 3600 s."
+    )
+    assert honeycomb.requests == 1
 
 
 def test_retry_after_is_a_number_or_a_date() -> None:

@@ -1,6 +1,8 @@
 """`doctor` on broken configurations: the finding, and that it is the last."""
 
+import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -23,9 +25,14 @@ from ..conftest import Render, Workshop
 from ..depth import in_depth
 from ..fakes.honeycomb import CONFIGURATION_KEY, INGEST_KEY, FakeHoneycomb, Key, Plan
 from ..fakes.receiver import Fault, FaultyReceiver
+from . import broken_setups
 from .broken_setups import OTHER_KEY, SET_UPS, Broken
 from .conftest import Commands, Result
 
+LINES_FILE = Path(__file__).with_name("doctor_lines.json")
+LINES: dict[str, list[str]] = json.loads(LINES_FILE.read_text())
+"""The lines of each broken set-up that are not ok."""
+UPDATE = "UPDATE_LINES"
 VERSIONS, IMPORT_ERRORS = packages.versions, packages.import_errors
 
 
@@ -64,6 +71,18 @@ def honeycomb() -> Iterator[FakeHoneycomb]:
 def lines(result: Result, level: str = "") -> list[str]:
     """The printed findings of a level."""
     return [line for line in result.out.splitlines() if line.startswith(f"{level:8} ")]
+
+
+def normalised(output: str, commands: Commands) -> list[str]:
+    """The lines that are not ok, without what differs from run to run."""
+    text = output.replace(str(commands.folder), "PROJECT")
+    text = text.replace(broken_setups.__file__, "FILE")
+    # Texts of Python and of the machine's resolver.
+    text = re.sub(r"\((\w*[eE]rror): [^)]*\)", r"(\1)", text)
+    text = re.sub(r"(\d )(seconds|minutes)( ago)", r"N \2\3", text)
+    text = re.sub(r"(127\.0\.0\.1|\[?::1\]?):\d+", r"\1:PORT", text)
+    text = re.sub(r"port (?!4318|4317)\d+", "port PORT", text)
+    return [line for line in text.splitlines() if line and not line.startswith("ok ")]
 
 
 def check_no_key(result: Result) -> None:
@@ -157,6 +176,11 @@ def test_broken_set_up_is_diagnosed(
     [first, *_] = [line for line in result.out.splitlines() if not line.startswith("ok ")]
     assert first.startswith(f"{broken.level:8} "), result.out
     assert broken.found in first, result.out
+    shown = normalised(result.out, commands)
+    if UPDATE in os.environ:
+        LINES[broken.name] = shown
+        LINES_FILE.write_text(json.dumps(LINES, indent=1, ensure_ascii=False) + "\n")
+    assert shown == LINES.get(broken.name), f"{UPDATE}=1 and TEST_IN_DEPTH=1 write {LINES_FILE}"
     assert (result.code, result.err) == (broken.code, "")
     if broken.code == 1:
         # The last finding: those after it would only be consequences.

@@ -504,6 +504,36 @@ def test_burn_alert_that_somebody_created_on_our_slo_is_left_alone(
     assert json.dumps(theirs) == before
 
 
+def test_burn_alert_with_a_description_of_somebody_is_not_created_again(
+    commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    assert commands.run("apply").code == 0
+    alert = only(honeycomb.store.burn_alerts[DATASET])
+    alert["description"] = "Call Ada."
+
+    planned = commands.run("plan", "--recipient", "email:me@example.com")
+    assert planned.code == 2  # the recipient of the trigger
+    assert "  (its description is not that of apply; --overwrite replaces it)" in planned.out
+    assert commands.run("apply").code == 0
+    assert only(honeycomb.store.burn_alerts[DATASET])["description"] == "Call Ada."
+
+    assert commands.run("apply", "--overwrite").code == 0
+    assert "Call Ada." not in only(honeycomb.store.burn_alerts[DATASET])["description"]
+    assert commands.run("plan").code == 0
+
+
+def test_column_with_the_name_of_a_derived_column_is_not_created(
+    commands: Commands, honeycomb: FakeHoneycomb
+) -> None:
+    honeycomb.store.take_span(DATASET, {"span.kind": "server"})
+    theirs = {"alias": "llm.cost_usd", "expression": "1"}
+    honeycomb.store.make_derived_column(DATASET, theirs)
+
+    assert commands.run("apply").code == 0
+
+    assert commands.run("plan").code == 0
+
+
 def test_copy_with_our_tag_is_never_changed_or_deleted(
     commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
 ) -> None:
