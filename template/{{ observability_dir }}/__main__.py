@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     }
     trace_id = accepted = reason = None
     if settings.enabled and settings.exporter == "otlp":
-        settings.sample_rate = 1  # the span is exported at any
+        settings.sample_rate = 1  # or the test span might be dropped
         set_up(settings)
         span = get_tracer(__name__).start_span("self-check")
         span.end()

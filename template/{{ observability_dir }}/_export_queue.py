@@ -25,7 +25,7 @@ MAX_QUEUED_BYTES: Final = 16_000_000
 _MAX_BATCH_BYTES: Final = 2_000_000
 _MAX_BACKOFF_SECONDS: Final = 30.0
 SHUTDOWN_SECONDS: Final = 4.7
-# Of one span after accepted requests, and rejections in a row: if all are, not each is sent.
+# Of failures of one span, and of rejections in a row: a receiver may reject every span.
 _MAX_FAILURES: Final = 20
 _FULL: Final = "the export queue is full. Set HONEYCOMB_SAMPLE_RATE to export fewer spans."
 INVALID_KEY: Final = "API key rejected ({}). Set HONEYCOMB_API_KEY to an ingest key of this team."

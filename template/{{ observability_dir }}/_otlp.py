@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanContext
 from ._redaction import redact_attributes
 
 _fixed32, _fixed64, _double, _times = (Struct(f"<{each}").pack for each in ("I", "Q", "d", "BQBQ"))
-# Bits of a span's flags: whether its parent is remote is known, and it is.
+# Bits of a span's flags: the second one is valid, and the parent is remote.
 _REMOTE_KNOWN, _REMOTE = 0x100, 0x200
 # Honeycomb's limits of a field and of an event.
 _MAX_VALUE_BYTES, _MAX_SPAN_BYTES = 65_535, 1_000_000

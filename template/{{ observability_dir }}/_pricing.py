@@ -22,7 +22,7 @@ from typing import Any, Final, Self
 from ._settings import warn_once
 from .integrations import never_raises
 
-# Providers of OpenTelemetry that genai-prices does not know, or takes for another.
+# Providers of OpenTelemetry that genai-prices does not know, or mistakes for another.
 _PROVIDERS: Final = {"azure.ai.openai": "azure", "gcp.gen_ai": "google", "x_ai": "x-ai"}
 # Gateways serve their models, and report their usage, under the name of another provider.
 _FIRST_PARTIES: Final = ("openai", "anthropic", "google", "aws", "x-ai")

@@ -50,7 +50,7 @@ class _Call:
         }
         with suppress(KeyError, TypeError):
             if "bedrock" in getattr(span.instrumentation_scope, "name", ""):
-                # By the conventions, the input includes cached tokens; these pass on Bedrock's number.
+                # By the conventions, the input includes cached tokens; Bedrock's number does not.
                 for each in ("cache_read", "cache_write", "cache_creation"):
                     usage["input_tokens"] += usage.get(f"{each}.input_tokens", 0)
             self.usage = TokenUsage.of(usage)

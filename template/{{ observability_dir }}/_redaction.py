@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
+from inspect import signature
 from typing import Any, Final
 
 from opentelemetry.sdk.trace import Event, ReadableSpan
@@ -21,10 +22,7 @@ _MAX_NAME: Final = 255
 _MAX_TEXT: Final = 4_096
 MAX_LONG_TEXT: Final = 16_384  # of SQL or a stack trace
 _MAX_NAMES: Final = 4_096
-_FIELDS: Final = (
-    *("name", "context", "kind", "parent", "resource", "attributes", "events", "links", "status"),
-    *("start_time", "end_time", "instrumentation_scope"),
-)
+_FIELDS: Final = signature(ReadableSpan).parameters.keys() - {"instrumentation_info"}  # deprecated
 
 # Attributes of LLM calls and tools, by the first word of their names.
 _LLM: Final = re.compile(
@@ -70,7 +68,7 @@ _PREFIX: Final = (
 )
 _QUOTED: Final = re.compile(rf"(?P<kept>{_PREFIX})|\[SQL: |\[parameters: |DETAIL: |input_value=")
 _QUERY: Final = re.compile(r"(?<=[\w/])\?[\w%\[][^\s'\"<>]*|(?<=://)[^\s/@'\"]{1,999}@")
-# What is kept of a stack trace: frames with their source, classes of exceptions, how they are chained.
+# Kept of a stack trace: frames with their source, classes of exceptions, how they are chained.
 _TRACEBACK: Final = re.compile(
     r"^(?:Exception Group )?Traceback \(most recent call last\):"
     r'(?:\n  (?:File "[^"\n]{1,999}", line \d{1,9}, in|\[Previous line repeated) .*(?:\n    .*)*)*+'
@@ -80,7 +78,7 @@ _TRACEBACK: Final = re.compile(
     re.MULTILINE,
 )
 
-# Names in each dialect, and comments of MySQL. SQLite takes an unknown name for text.
+# Names in each dialect, and comments of MySQL. SQLite treats an unknown name as text.
 _NAME: Final = r'"(?:[^"]|"")*+(?:"|\Z) | `[^`]*+(?:`|\Z)'
 _SQL: Final = {
     "mysql": r"`[^`]*+(?:`|\Z) | \#[^\n]*+",

@@ -7,7 +7,7 @@ in the trace state records the rate, as in OpenTelemetry's probability sampling.
 import os
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from threading import RLock
@@ -17,12 +17,12 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
-from opentelemetry.trace import NonRecordingSpan, StatusCode, TraceFlags, TraceState
+from opentelemetry.trace import Link, NonRecordingSpan, SpanKind, StatusCode, TraceFlags, TraceState
 from opentelemetry.trace.propagation import get_current_span
 
 from ._settings import Settings
 
-_RANDOM: Final = 1 << 56  # of the last bits of a trace ID; it is sampled from a threshold on
+_RANDOM: Final = 1 << 56  # values of a trace ID's random bits; the highest are sampled
 
 MAX_SPANS_PER_TRACE: Final = 2_000
 MAX_SPANS: Final = 20_000
@@ -53,22 +53,27 @@ class ProbabilitySampler(Sampler):
         self._trace_state = TraceState([("ot", threshold)]) if rate > 1 else None
 
     def should_sample(
-        self, parent_context: Context | None, trace_id: int, *others: Any, **named: Any
+        self,
+        parent_context: Context | None,
+        trace_id: int,
+        name: str,
+        kind: SpanKind | None = None,
+        attributes: Mapping[str, Any] | None = None,
+        links: Sequence[Link] | None = None,
+        trace_state: TraceState | None = None,
     ) -> SamplingResult:
-        given = {**dict(zip(("name", "kind", "attributes"), others, strict=False)), **named}
         parent_span = get_current_span(parent_context)
         parent = parent_span.get_span_context()
-        state: TraceState | None = parent.trace_state
-        is_sampled = parent.trace_flags.sampled
+        is_sampled, trace_state = parent.trace_flags.sampled, parent.trace_state
         if not parent.is_valid or parent.is_remote and not self._trust_incoming:
             is_sampled = trace_id % _RANDOM >= self._threshold
-            state = self._trace_state if is_sampled else None
+            trace_state = self._trace_state if is_sampled else None
         elif not is_sampled and isinstance(parent_span, NonRecordingSpan):
-            return SamplingResult(Decision.DROP, None, state)
+            return SamplingResult(Decision.DROP, None, trace_state)
         elif parent.is_remote and _weight(parent.trace_state.get("ot", "")) > _MAX_WEIGHT:
-            state = None
+            trace_state = None
         decision = Decision.RECORD_AND_SAMPLE if is_sampled else Decision.RECORD_ONLY
-        return SamplingResult(decision, given.get("attributes"), state)
+        return SamplingResult(decision, attributes, trace_state)
 
     def get_description(self) -> str:
         return f"ProbabilitySampler(1 in {self._rate})"
@@ -90,7 +95,7 @@ def _weight(value: str) -> int:
 @dataclass(slots=True)
 class _Trace:
     weight: int
-    is_final: bool  # set by a trusted service, also for traces that fail
+    is_final: bool  # decided by a trusted service, even if the trace fails
     started: float = 0.0
     open: dict[object, Any] = field(default_factory=dict)  # spans by ID, and None for `hold`
     spans: list[Any] = field(default_factory=list)  # in the order of their ends
@@ -100,7 +105,7 @@ class TailSampler:
     """Buffer the spans of each trace until its last one ends, then export or drop all of them.
 
     `export` gets each kept span and the number of traces that its trace represents. The oldest trace
-    is decided early if the buffer is full or it stays open too long; later spans like a trace.
+    is decided early if the buffer is full or it stays open too long, and again for its later spans.
     """
 
     def __init__(self, settings: Settings, export: Callable[[ReadableSpan, int], None]) -> None:

@@ -129,7 +129,7 @@ def _add_processor(settings: Settings, exporter: SpanExporter | None = None) -> 
     _providers.append(provider)
     atexit.register(_processor.shutdown)
     # multiprocessing ends its workers with os._exit, which skips exit handlers, and a worker forgets
-    # finalizers that are registered before it calls the functions for after a fork.
+    # finalizers that were registered before its after-fork functions run.
     add_finalizer = partial(util.Finalize, None, exitpriority=0)
     if parent_process():  # in a spawned worker; elsewhere, `shutdown` is enough
         add_finalizer(flush_at_shutdown)
@@ -175,7 +175,7 @@ def _create_exporter(settings: Settings, resource: Resource) -> SpanExporter:
     _queue = ExportQueue(lambda: transport(settings), resource, settings)
     if settings.console:
         export, show = _queue.export, ConsoleSpanExporter().export
-        vars(_queue)["export"] = lambda spans: (show(spans), export(spans))[1]
+        _queue.export = lambda spans: (show(spans), export(spans))[1]  # type: ignore[method-assign]
     return _queue
 
 

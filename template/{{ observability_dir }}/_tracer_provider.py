@@ -20,7 +20,6 @@ from opentelemetry.util.types import Attributes
 _LIMITS: Final = sdk.SpanLimits()
 # Types that the SDK stores unchanged; it validates, copies, truncates or rejects all others.
 _PLAIN: Final = frozenset({str, bool, int, float})
-_NAMES: Final = frozenset({str})
 _RANDOM: Final = 0x02  # the W3C flag of a random trace ID
 
 
@@ -75,7 +74,7 @@ class _Attributes(dict[str, Any]):
             length is None
             and (count is None or len(self) + len(attributes) <= count)
             and _PLAIN.issuperset(map(type, attributes.values()))
-            and _NAMES.issuperset(map(type, attributes))
+            and {str}.issuperset(map(type, attributes))
             and "" not in attributes
         ):
             self.update(attributes)

@@ -99,9 +99,8 @@ def span_attributes(
     `user_id` becomes `user.id` and `conversation_id` becomes `gen_ai.conversation.id`. Tasks and
     threads that copy the context inherit the attributes, which are never sent to other services.
     """
-    named = {"user.id": user_id, "gen_ai.conversation.id": conversation_id}
-    given = {**named, **(attributes or {}), **others}
-    added = {name: value for name, value in given.items() if value is not None}
+    given = {"user.id": user_id, "gen_ai.conversation.id": conversation_id, **(attributes or {})}
+    added = {name: value for name, value in (given | others).items() if value is not None}
     before: Any = context.get_value(SHARED) or {}
     trace.get_current_span().set_attributes(added)
     context.attach(context.set_value(SHARED, before | added))

@@ -9,8 +9,8 @@ from typing import Any, Final
 from .._settings import captures_content, is_disabled
 from . import when_imported
 
-# The module of each SDK, and its package after "opentelemetry-instrumentation-". Others have entry
-# points of the same names.
+# The module of each SDK, and its package after "opentelemetry-instrumentation-". The names of entry
+# points are ambiguous: other packages use the same ones.
 _INSTRUMENTATIONS: Final = {
     "agents": "genai-openai-agents",
     "anthropic": "genai-anthropic",
