@@ -57,7 +57,7 @@ def test_rendered_tests_of_sqlalchemy_are_skipped_if_it_is_not_installed(
     done = newest.run(repository, "-c", WITHOUT_SQLALCHEMY)
 
     assert done.returncode == 0, done.stdout
-    assert done.stdout.splitlines()[-1].startswith("7 passed, 2 skipped")
+    assert done.stdout.splitlines()[-1].startswith("10 passed, 2 skipped")
 
 
 USED = """
