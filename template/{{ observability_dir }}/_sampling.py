@@ -23,7 +23,6 @@ from opentelemetry.trace.propagation import get_current_span
 from ._settings import Settings
 
 _RANDOM: Final = 1 << 56  # values of a trace ID's random bits; the highest are sampled
-
 MAX_SPANS_PER_TRACE: Final = 2_000
 MAX_SPANS: Final = 20_000
 MAX_SECONDS: Final = 300.0
