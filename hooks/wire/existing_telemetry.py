@@ -98,7 +98,7 @@ def _advice(product: str, runs_first: bool, app: AppCall) -> tuple[str, bool]:
         return advice, False
     advice = (
         "It must run before instrument_app, which then adds a span processor to its tracer"
-        f" provider. Call it above {app.path}:{app.line}, or use --beside and move the line with"
-        " instrument_app below the call."
+        f" provider. Call it above {app.path}:{app.line}, or move the line with instrument_app below"
+        " the call; a lifespan function is too late for both."
     )
     return advice, True

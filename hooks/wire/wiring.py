@@ -170,6 +170,8 @@ def _has_conflict(plan: Plan, service: Project, app: AppCall, module: str, *, be
         text = f"{each.path}:{each.line} configures {each.product}. {each.advice}"
         if each.conflicts and not beside and not is_wired:
             has_conflict = True
+            if each.product in ("OpenTelemetry", "Logfire"):
+                text += " To edit the files first, use --beside."
             plan.todo.append(Step(text, snippet(module, app.name or "app")))
         elif each.product == "FastAPIInstrumentor":
             plan.todo.append(Step(text))

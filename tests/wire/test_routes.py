@@ -189,6 +189,7 @@ def test_servers_on_machines_that_cannot_be_reconstructed_are_named(tmp_path: Pa
     files = {
         "deploy/acme.service": "[Service]\n# uvicorn\nExecStart=/opt/venv/bin/uvicorn acme.main:app\n",
         "deploy/supervisord.conf": "[program:web]\ncommand=gunicorn acme.main:app\n",
+        "fly.toml": '[processes]\nweb = "uvicorn acme.main:app"\n',
         "k8s/web.yaml": "kind: Deployment\nspec:\n  command: [uvicorn, acme.main:app]\n",
         "k8s/image.yaml": "kind: Deployment\nspec:\n  image: fastapi\n",
         "ci.yaml": "run: uvicorn acme.main:app\n",
@@ -197,4 +198,9 @@ def test_servers_on_machines_that_cannot_be_reconstructed_are_named(tmp_path: Pa
 
     found = [str(place) for place in unread_starts(Project(tmp_path))]
 
-    assert found == ["deploy/acme.service:3", "deploy/supervisord.conf:2", "k8s/web.yaml:3"]
+    assert found == [
+        "deploy/acme.service:3",
+        "deploy/supervisord.conf:2",
+        "fly.toml:2",
+        "k8s/web.yaml:3",
+    ]

@@ -37,8 +37,8 @@ _PLATFORMS: Final = (
     "app.yaml",
     "vercel.json",
 )
-_UNREAD: Final = ("*.service", "supervisord*.conf", "*.y*ml")
-"""Units of systemd, programs of supervisord, and manifests of Kubernetes."""
+_UNREAD: Final = ("*.service", "supervisord*.conf", "fly*.toml", "*.y*ml")
+"""Units of systemd, programs of supervisord, processes of Fly, and manifests of Kubernetes."""
 _MANIFEST: Final = re.compile(r"(?m)^kind: (?:Deployment|StatefulSet|Pod|ReplicaSet)\b")
 _SERVER: Final = re.compile(r"\b(?:uvicorn|gunicorn|hypercorn|granian|fastapi run)\b")
 _DEVELOPMENT: Final = frozenset(

@@ -17,7 +17,8 @@ REFUSED: Final = [
     refused("both names are used", PLAIN + "instrument_app = instrument_honeycomb_app = 1\n", "already uses the names"),
     refused("FastAPI is too old", PLAIN, "FastAPI 0.88 is too old", status=2, more={"pyproject.toml": PYPROJECT.replace('"fastapi"', '"fastapi==0.88"')}),
     refused("existing OpenTelemetry", PLAIN, "acme/tracing.py:3 configures OpenTelemetry. It must run before instrument_app, which then adds a span processor to"
-            " its tracer provider. Call it above acme/main.py:3, or use --beside and move the line with instrument_app below the call.", "instrument_app(app)", more={
+            " its tracer provider. Call it above acme/main.py:3, or move the line with instrument_app below the call; a lifespan function is too late for both."
+            " To edit the files first, use --beside.", "instrument_app(app)", more={
         "acme/tracing.py": "from opentelemetry import trace\n\ntrace.set_tracer_provider(object())\n"}),
     refused("existing Logfire", PLAIN + "\nlogfire.configure()\n", "configures Logfire"),
     refused("existing Datadog", "import ddtrace\n" + PLAIN, "acme/main.py:1 configures Datadog", "--beside"),
