@@ -119,7 +119,9 @@ def import_served(target: str) -> Any:
     The name may be local to a function, and the object a wrapper that cannot be looked into.
     """
     module, _, attribute = target.partition(":")
-    app = import_app(module, attribute) if hasattr(imported(module), attribute) else None
+    app = getattr(imported(module), attribute, None)
+    if inspect.isfunction(app) and not inspect.iscoroutinefunction(app):  # a factory
+        app = import_app(module, attribute)
     return app if hasattr(unwrapped(app), "openapi_url") else None
 
 

@@ -70,6 +70,8 @@ ROUTES: Final = [
          "Route: start.sh:", **{"start.sh": "#!/bin/sh\nset -e\nMODULE=${MODULE:-main}\nexec gunicorn -k uvicorn.workers.UvicornWorker \"$MODULE:app\"\n"}),
     flat("application in gunicorn's configuration", DOCKERFILE.replace('"uvicorn", "acme.main:app", "--host", "0.0.0.0"', '"gunicorn"'), [], "Dockerfile:6 starts main:app",
          **{"gunicorn.conf.py": 'bind = "0.0.0.0:80"\nwsgi_app = "main:app"\n'}),
+    flat("application in a wrapper that cannot be looked into", DOCKERFILE.replace("acme.main:app", "asgi:wrapped"), [], "Dockerfile:6 starts main:app",
+         **{"asgi.py": "from main import app\n\n\nclass Wrapper:\n    def __init__(self, inner):\n        self.inner = inner\n\n    async def __call__(self, scope, receive, send):\n        await self.inner(scope, receive, send)\n\n\nwrapped = Wrapper(app)\n"}),
     flat("run by Python", DOCKERFILE.replace('"uvicorn", "acme.main:app", "--host", "0.0.0.0"', '"python", "main.py"'), [], "starts main:app",
          **{"main.py": PLAIN + '\nif __name__ == "__main__":\n    import uvicorn\n\n    uvicorn.run("main:app")\n'}),
     Repository("packages named in the Dockerfile", {"main.py": PLAIN, "Dockerfile": "FROM python:3.12\nWORKDIR /app\nRUN pip install fastapi==0.115.5 uvicorn\nCOPY . .\nCMD fastapi run main.py\n"},
