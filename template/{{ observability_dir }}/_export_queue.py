@@ -1,6 +1,5 @@
 """The span exporter: a bounded queue of encoded spans, and a worker thread that sends batches."""
 
-import logging
 import random
 import re
 import time
@@ -16,9 +15,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ._otlp import VARINT, decode_varint, encode_request, encode_scope, encode_span
-from ._settings import Settings
-
-logger = logging.getLogger(__name__)
+from ._settings import Settings, warn
 
 MAX_QUEUED_BYTES: Final = 16_000_000
 # Below gRPC's limit of 4 MiB. Large, so that a backlog drains to a receiver that responds slowly.
@@ -91,6 +88,7 @@ class ExportQueue(SpanExporter):
                     return SpanExportResult.FAILURE
                 if not self._queue or self._queue[-1].is_closed:
                     self._queue.append(_Batch())
+                    self._scopes.clear()  # in older SDKs, each call of `get_tracer` creates one
                 batch = self._queue[-1]
                 batch.spans.append((known[1], encoded))
                 batch.size += len(encoded)
@@ -132,8 +130,8 @@ class ExportQueue(SpanExporter):
             self._queue.clear()
             self._bytes = self._dropped = 0
         if dropped:
-            self._log(self._failing("no response before the shutdown."))
-            self._log(f"Trace export stopped; {dropped} spans were dropped.")
+            warn(self._failing("no response before the shutdown."))
+            warn(f"Trace export stopped; {dropped} spans were dropped.")
 
     def shutdown(self) -> None:
         """Drain, unless a flush has just waited in vain, and stop."""
@@ -149,7 +147,7 @@ class ExportQueue(SpanExporter):
                     error = self._send(batch)
                     with self._lock:
                         line = self._settle(batch, error)
-                    self._log(line)  # without the lock: the application handles log records
+                    warn(line)  # without the lock: the application handles log records
                     with self._lock:
                         if batch in self._queue:
                             self._queue.remove(batch)
@@ -160,13 +158,11 @@ class ExportQueue(SpanExporter):
 
     def _next_batch(self) -> _Batch | None:
         """Wait for a batch that is due; None means that the queue was emptied or is shut down."""
-        queue, delay = self._queue, self._settings.delay_ms / 1_000
+        queue, wait, delay = self._queue, self._changed.wait_for, self._settings.delay_ms / 1_000
         with self._lock:
-            self._changed.wait_for(lambda: self._is_urgent, self._pause)
-            self._changed.wait_for(lambda: queue or self._is_shut_down)
-            self._changed.wait_for(
-                lambda: self._is_urgent or any(each.is_due for each in queue), delay
-            )
+            wait(lambda: self._is_urgent, self._pause)
+            wait(lambda: queue or self._is_shut_down)
+            wait(lambda: self._is_urgent or any(each.is_due for each in queue), delay)
             self._pause = 0.0
             if not queue:
                 return None
@@ -219,11 +215,6 @@ class ExportQueue(SpanExporter):
     def _failing(self, reason: str) -> str:
         is_first, self._is_failing = not self._is_failing, True
         return f"Trace export is failing: {reason}" if is_first else ""
-
-    def _log(self, line: str) -> None:
-        with suppress(Exception):  # a logging filter of the application may raise
-            if line:
-                logger.warning(line)
 
 
 def partial_success(response: bytes, where: str) -> ExportError | None:

@@ -79,7 +79,8 @@ class Transport:
         if 200 <= status < 300:
             return partial_success(answer, self._where)
         hint = "" if status in _RETRYABLE | _SPLITTABLE else " Check the endpoint."
-        reason = f"{self._where} returned {status} ({http.client.responses.get(status)}).{hint}"
+        name = http.client.responses.get(status, "unknown")
+        reason = f"{self._where} returned {status} ({name}).{hint}"
         delay = response.headers.get("retry-after", "")  # in seconds; a date has no effect
         return ExportError(
             reason=INVALID_KEY.format(status) if status in (401, 403) else reason,

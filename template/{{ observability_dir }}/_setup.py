@@ -1,7 +1,7 @@
 """Configuration of the pipeline, once per process: sampler, span processor, exporter."""
 
 import atexit
-import logging
+import concurrent.futures.thread  # noqa: F401 - imported later, it makes the SDK hang in a fork
 import os
 import time
 import uuid
@@ -25,15 +25,13 @@ from ._export_queue import SHUTDOWN_SECONDS, ExportQueue
 from ._pricing import price_loader
 from ._processor import TelemetryProcessor
 from ._sampling import ProbabilitySampler, SnapshotSafeIdGenerator
-from ._settings import Settings, is_disabled
+from ._settings import Settings, is_disabled, warn
 from .integrations import never_raises, when_imported
 from .integrations.http_clients import trace_http_clients
 from .integrations.llm_sdks import instrument_llm_sdks
 from .integrations.logging import add_trace_to_log_records, export_log_records
 from .integrations.modal import container_attributes
 from .integrations.sqlalchemy import trace_queries
-
-logger = logging.getLogger(__name__)
 
 _lock = Lock()
 _is_set_up = False
@@ -75,13 +73,13 @@ def flush(timeout: float = 4.7) -> bool:
 
     @never_raises("Could not flush pending spans")
     def force_flush() -> None:
-        flushed.extend(each.force_flush(int(timeout * 1_000)) for each in _providers)
+        flushed.extend(each.force_flush(int(min(timeout, 1e6) * 1_000)) for each in _providers)
 
     # Others' span processors may ignore the timeout. A daemon thread can be abandoned.
     thread = Thread(target=force_flush, name="telemetry-flush", daemon=True)
     try:
         thread.start()
-        thread.join(timeout + 0.1)
+        thread.join(min(timeout, 1e6) + 0.1)
     except RuntimeError:  # no thread can start: there are too many, or Python exits
         force_flush()
     return len(flushed) == len(_providers) and all(flushed)
@@ -123,7 +121,7 @@ def _add_processor(settings: Settings, exporter: SpanExporter | None = None) -> 
     elif not hasattr(provider, "add_span_processor"):
         raise RuntimeError(f"{type(provider).__name__} does not support span processors")
     elif settings.sample_rate > 1:
-        logger.warning("HONEYCOMB_SAMPLE_RATE is ignored; set your tracer provider's sampler.")
+        warn("HONEYCOMB_SAMPLE_RATE is ignored; set your tracer provider's sampler.")
     _processor = TelemetryProcessor(exporter or _create_exporter(settings, resource), sampling)
     provider.add_span_processor(_processor)
     _providers.append(provider)
@@ -195,7 +193,7 @@ def _export_other_signals(settings: Settings) -> None:
                 _providers.append(export(exporters, resource))
     except (ImportError, ValueError):
         missing = f"opentelemetry-exporter-otlp-proto-{protocol}"
-        logger.warning("No log records and metrics are exported: install %s.", missing)
+        warn("No log records and metrics are exported: install %s.", missing)
     atexit.register(flush)  # before the exporters shut down, all at once
 
 

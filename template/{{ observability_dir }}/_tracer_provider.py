@@ -135,9 +135,8 @@ class _Tracer(sdk.Tracer):
             span._attributes._set_items(attributes)
         if links:
             span._links = span._new_links(links)
-        if not (record_exception and set_status_on_exception):
-            span._record_exception = record_exception
-            span._set_status_on_exception = set_status_on_exception
+        span._record_exception = record_exception
+        span._set_status_on_exception = set_status_on_exception
         span._start_time = time_ns() if start_time is None else start_time
         self.span_processor.on_start(span, parent_context=context)
         return span

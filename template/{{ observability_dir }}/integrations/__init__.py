@@ -1,13 +1,13 @@
 """Integrations with libraries, one per module. Each is used only if its library is installed."""
 
-import logging
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.machinery import PathFinder
 from typing import Any, Final
 
-logger = logging.getLogger(__name__)
+from .._settings import warn
+
 _trace_calls: Final[dict[str, Callable[[Any], Any]]] = {}  # by the name of a module
 
 
@@ -17,7 +17,7 @@ def never_raises(warning: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:  # noqa: BLE001
-        logger.warning("%s: %s", warning, error)
+        warn("%s: %s", warning, error)
 
 
 def when_imported(name: str, trace_calls: Callable[[Any], None]) -> None:

@@ -60,9 +60,8 @@ def instrument_app(
 def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
     """Return a predicate for excluded paths. Called first, it also limits the trace headers."""
     paths, pattern = frozenset(untraced_paths), excluded_urls()
-    # The trace state contains a weight, which counts from a trusted caller only.
-    state = 512 if Settings().trust_incoming else -1
-    most = {b"traceparent": 512, b"tracestate": state, b"baggage": 8_192}
+    most = {b"traceparent": 512, b"baggage": 8_192}
+    most[b"tracestate"] = 512 if Settings().trust_incoming else -1  # it contains a weight
 
     def is_excluded(scope: Any) -> bool:
         if not most.keys().isdisjoint(dict(headers := scope.get("headers", ()))):

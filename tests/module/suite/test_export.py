@@ -28,6 +28,7 @@ from observability._export_queue import ExportQueue
 from observability._settings import Settings
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 
 from .receivers import Action, GRPCReceiver, Proxy, ScriptedReceiver
@@ -75,11 +76,11 @@ class Log(logging.Handler):
         self.lines.append(record.getMessage())
 
     def __enter__(self) -> Self:
-        _export_queue.logger.addHandler(self)
+        logging.getLogger("observability").addHandler(self)
         return self
 
     def __exit__(self, *error: object) -> None:
-        _export_queue.logger.removeHandler(self)
+        logging.getLogger("observability").removeHandler(self)
 
     def dropped(self) -> int:
         matches = filter(None, map(DROPPED.match, self.lines))
@@ -517,7 +518,7 @@ def test_logging_filter_that_raises_ends_no_thread() -> None:
     def fail(record: logging.LogRecord) -> bool:
         raise RuntimeError("a broken filter")
 
-    _export_queue.logger.addFilter(fail)
+    logging.getLogger("observability").addFilter(fail)
     try:
         script = deque([Action(503), Action(400)])
         with ScriptedReceiver(script) as receiver, exporting(receiver) as queue:
@@ -527,8 +528,34 @@ def test_logging_filter_that_raises_ends_no_thread() -> None:
             flush(queue)
             queue.shutdown()
     finally:
-        _export_queue.logger.removeFilter(fail)
+        logging.getLogger("observability").removeFilter(fail)
     assert receiver.names["two"] == 1
+
+
+def test_scopes_of_sent_spans_are_forgotten() -> None:
+    # Older SDKs create one with each call of `get_tracer`.
+    context, resource = SpanContext(1, 2, False, TraceFlags(1)), Resource({})
+    with ScriptedReceiver() as receiver, exporting(receiver) as queue:
+        for number in range(1_000):
+            scope = InstrumentationScope("app", str(number))
+            queue.export([ReadableSpan("a", context, None, resource, instrumentation_scope=scope)])
+            if number % 10 == 9:
+                flush(queue)
+        assert len(queue._scopes) <= 10
+        queue.shutdown()
+    assert receiver.names["a"] == 1_000
+
+
+def test_status_that_is_not_a_standard_one_is_logged() -> None:
+    with (
+        Log() as log,
+        ScriptedReceiver(deque([Action(522)])) as receiver,
+        exporting(receiver) as queue,
+    ):
+        create(queue, "one")
+        flush(queue)
+        queue.shutdown()
+    assert log.lines[0].endswith("/v1/traces returned 522 (unknown). Check the endpoint.")
 
 
 def test_transport_that_raises_ends_no_thread() -> None:

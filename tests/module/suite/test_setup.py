@@ -169,3 +169,86 @@ print(flush())
 
 def test_flush_works_if_no_thread_can_start() -> None:
     assert run(SET_UP + FLUSH_WITHOUT_THREADS, {"OTEL_TRACES_EXPORTER": "console"}) == ("True", [])
+
+
+FORKS = """
+import asyncio, os, signal, time
+{set_up}
+from observability import flush, traced
+asyncio.run(asyncio.to_thread(time.sleep, 0))  # imports what registers functions for a fork
+for _ in range({generations}):
+    if child := os.fork():
+        end = time.monotonic() + 60
+        while (ended := os.waitpid(child, os.WNOHANG))[0] == 0:
+            if time.monotonic() > end:
+                os.kill(child, signal.SIGKILL)
+            time.sleep(0.01)
+        os._exit(os.waitstatus_to_exitcode(ended[1]) != 0)
+with traced("in child"):
+    pass
+os._exit(0 if flush() else 1)
+"""
+
+
+@pytest.mark.parametrize("generations", [1, 2])
+def test_process_that_is_forked_after_others_have_used_threads_does_not_hang(
+    generations: int,
+) -> None:
+    program = FORKS.format(set_up=SET_UP, generations=generations)
+
+    run(program, {"OTEL_TRACES_EXPORTER": "console"})
+
+
+# Outside a request, the filter has nothing to add, and raises.
+FILTER = """
+import contextvars, logging
+request_id = contextvars.ContextVar("request_id")
+class AddRequestId(logging.Filter):
+    def filter(self, record):
+        record.request_id = request_id.get()
+        return True
+logging.basicConfig()
+logging.getLogger().handlers[0].addFilter(AddRequestId())
+"""
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {},
+        ENDPOINT | {"HONEYCOMB_SAMPLE_RATE": "none"},
+        ENDPOINT | {"OTEL_METRICS_EXPORTER": "otlp"},
+    ],
+)
+def test_logging_filter_that_raises_stops_neither_setup_nor_requests(
+    variables: dict[str, str],
+) -> None:
+    program = """
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
+from observability import instrument_app, traced
+app = FastAPI()
+instrument_app(app)
+
+@app.get("/orders")
+def orders() -> int:
+    with traced("pack", {"odd": 1}) as span:
+        span.update_name(None)  # cannot be exported
+    return 7
+
+print(TestClient(app).get("/orders").json())
+"""
+
+    assert run(FILTER + SET_UP + program, variables)[0] == "7"
+
+
+def test_flush_accepts_any_timeout() -> None:
+    program = """
+from observability import flush, traced
+for timeout in (float("inf"), 1e10, 1e300):
+    with traced("work"):
+        pass
+    assert flush(timeout)
+"""
+
+    assert run(SET_UP + program, {"OTEL_TRACES_EXPORTER": "console"})[1] == []
