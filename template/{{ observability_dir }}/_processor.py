@@ -204,7 +204,7 @@ class TelemetryProcessor(SpanProcessor):
         events, recorded = [], self._exceptions.pop(span.context.span_id, set())
         if not recorded and not span.events:
             return None
-        for event in filter(None, map(redact_event, span.events)):
+        for event in filter(None, (redact_event(each, span) for each in span.events)):
             if event.name == "exception":
                 attributes = event.attributes or {}
                 exception = attributes.get("exception.type"), attributes.get("exception.message")

@@ -18,20 +18,19 @@ from opentelemetry.trace import SpanKind, Status
 
 from ._settings import captures_content
 
-_MAX_NAME: Final = 255
-_MAX_TEXT: Final = 4_096
+_MAX_NAME, _MAX_NAMES, _MAX_TEXT = 255, 4_096, 4_096
 MAX_LONG_TEXT: Final = 16_384  # of SQL or a stack trace
-_MAX_NAMES: Final = 4_096
 _FIELDS: Final = signature(ReadableSpan).parameters.keys() - {"instrumentation_info"}  # deprecated
 
 # Attributes of LLM calls and tools, by the first word of their names.
 _LLM: Final = re.compile(
     r"(?:gen_?ai|llm|ai|mcp|agents?|traceloop|openinference|pydantic_ai|logfire|lang\w+|llama\w*"
-    r"|litellm|crewai|autogen|haystack|dspy|openai|anthropic|cohere|mistral\w*|bedrock|vertex\w*)\."
+    r"|litellm|crewai|autogen|haystack|dspy|openai|anthropic|cohere|mistral\w*|bedrock|vertex\w*"
+    r"|agentops|agno|braintrust|lmnr|mlflow|opik|semantic_kernel|smolagents|strands)\."
 )
 # Kinds of private values and the names of their attributes. The first that matches counts.
 _RULES: Final = (
-    ("query", r"^url\.query$"),
+    ("removed", r"^url\.query$|^db\.connection_string$|^(?:http|rpc)\.[\w.]*(?:header|metadata)\."),
     # Recorded besides route, method and status: addresses, hosts and paths, which identify people.
     ("request", r"^(?:client|server|url|user_agent|net\.(?:host|peer)|network\.(?:local|peer))\."),
     ("request", r"^http\.(?:client_ip|flavor|host|scheme|server_name|target|url|user_agent)$"),
@@ -39,7 +38,6 @@ _RULES: Final = (
     ("sql", r"^db\.(?:query\.text|statement)$"),
     ("message", r"^(?:exception|error)\.message$"),
     ("stack", r"^(?:exception|error)\.stacktrace$"),
-    ("url", r"ur[li]"),
     ("content", r"^db\.(?:query|statement|operation)\.param"),
     # The last word may name a property of content instead.
     ("", r"(?:^|[._])(?:ids?|names?|types?|kind|roles?|models?|providers?|operation|versions?)$"),
@@ -49,25 +47,29 @@ _RULES: Final = (
     ("content", f"^{_LLM.pattern}"),
     ("content", r"(?:^|[._])(?:prompts?|completions?|messages|transcripts?)(?:$|[._])"),
     ("content", r"(?:^|[._])(?:instructions|tool_?arguments)(?:$|[._])"),
+    ("url", r"(?:^|[._])ur[li]|ur[li]s?(?:$|[._])|U(?:rl|RL|ri|RI)"),
     # Content on spans that have an attribute of an LLM call.
     ("bare", r"^(?:[^.]+$|(?:input|output|tool|message|document|retrieval|embedding|reranker)\.)"),
 )
 
 # Exceptions that quote their input: parameters, rows, responses.
 _QUOTING: Final = re.compile(
-    r"(?:aiomysql|aiosqlite|asyncmy|asyncpg|cx_Oracle|duckdb|mysql|MySQLdb|oracledb|psycopg2?"
-    r"|pydantic_core|pymssql|pymysql|pyodbc|sqlalchemy|sqlite3|pydantic(?:\.v1)?\.error_wrappers)\."
-    r"|fastapi\.exceptions\.\w*ValidationError"
+    r"(?:(?:aio|cy|py)?mysql|(?:aio)?sqlite3?|async(?:my|pg)|clickhouse_\w+|cx_Oracle|duckdb|mariadb"
+    r"|MySQLdb|oracledb|peewee|pg8000|psycopg\w*|pydantic_core|pymongo|pymssql|pyodbc|jsonschema"
+    r"|snowflake|sqlalchemy|pydantic(?:\.v1)?\.error_wrappers)\.|fastapi\.exceptions\.\w*Validation"
 )
 # SQLAlchemy begins with the class of the driver's exception, Pydantic and FastAPI with a count, LLM
 # SDKs with the status of a response that may quote the prompt.
 _PREFIX: Final = (
     r"\((?:\w{1,99}\.){1,9}[A-Z]\w{0,99}\)|(?<!\d)\d{1,6} validation errors?(?: for \w{1,99})?"
-    r"|\bError code: \d{3}|(?<!\w)[45]\d\d [A-Z_]{3,99}(?=\. )|\blitellm\.\w{1,99}"
-    r"|\(\w{1,99}\) when calling the (?:Converse|InvokeModel)\w{0,99} operation"
+    r"|\bError code: \d{3}|\b(?:(?:[Bb]ody|headers)[:=]|header value:?)(?= ?b?['\"<{])"
+    r"|\(\w{1,99}\) when calling the (?:Converse|InvokeModel)\w{0,99} operation|\blitellm\.\w{1,99}"
+    r"|(?<!\w)[45]\d\d [A-Z_]{3,99}(?=\. )"
 )
 _QUOTED: Final = re.compile(rf"(?P<kept>{_PREFIX})|\[SQL: |\[parameters: |DETAIL: |input_value=")
-_QUERY: Final = re.compile(r"(?<=[\w/])\?[\w%\[][^\s'\"<>]*|(?<=://)[^\s/@'\"]{1,999}@")
+# Query strings, but not the end of a sentence; user and password of a URL; tokens in a header.
+_SECRET: Final = r"(?<=://)[^\s/'\"]{1,999}@|(?i:(?<=bearer )|(?<=basic ))[\w.~+/=-]{16,}"
+_QUERY: Final = re.compile(rf"{_SECRET}|(?<![\s'\"(<])\?[^\s'\"<>`.,;:!)](?:[^\s'\"]|'(?=\w))*")
 # Kept of a stack trace: frames with their source, classes of exceptions, how they are chained.
 _TRACEBACK: Final = re.compile(
     r"^(?:Exception Group )?Traceback \(most recent call last\):"
@@ -78,21 +80,22 @@ _TRACEBACK: Final = re.compile(
     re.MULTILINE,
 )
 
-# Names in each dialect, and comments of MySQL. SQLite treats an unknown name as text.
+# Names in each dialect. "x" may be a text in SQLite, and is treated as one in an unlisted dialect.
 _NAME: Final = r'"(?:[^"]|"")*+(?:"|\Z) | `[^`]*+(?:`|\Z)'
+_OTHER: Final = r"`[^`]*+(?:`|\Z) | \#[^\n]*+"  # the latter is a comment of MySQL
 _SQL: Final = {
-    "mysql": r"`[^`]*+(?:`|\Z) | \#[^\n]*+",
-    "mssql": rf"\[[^\]]*+(?:\]|\Z) | {_NAME}",
+    **dict.fromkeys(("cockroachdb", "oracle", "oracle.db", "postgresql", "redshift"), _NAME),
+    **dict.fromkeys(("mssql", "microsoft.sql_server"), rf"\[[^\]]*+(?:\]|\Z) | {_NAME}"),
     "sqlite": r'`[^`]*+(?:`|\Z) | "\w+"(?=\.)'
     r'| (?:(?<=\.)|(?<=UPDATE\s)|(?<=FROM\s|INTO\s|JOIN\s))"\w+"',
 }
-_SQL.update(mariadb=_SQL["mysql"], **{"microsoft.sql_server": _SQL["mssql"]})
-# Comments and values. Dialects disagree about a backslash before a quote: such a text ends with the
-# statement. A number is neither a placeholder ($1, :name_1) nor a part of a name.
+# Comments and values. A text with a backslash before a quote, which dialects read differently, ends
+# with the statement, as Oracle's q'[it's]'. Placeholders ($1, :name_1) and names contain numbers.
 _VALUE: Final = (
     r"--[^\n]*+ | /\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*.*?(?:\*/|\Z))*+(?:\*/|\Z)"
+    r"| (?<!\w)N?Q'.*"
     r"| (?:(?<!\w)[BENX])?(['\"])(?:(?!\2)[^\\]|\2\2|\\(?!\2).)*+(?:\2|\\\2.*|\\?\Z)"
-    r"| (?<!\w)\$(\w{0,99})\$.*?(?:\$\3\$|\Z) | (?<![\w$:.])\d(?:[\w.]|(?<=e)[+-])*+"
+    r"| (?<!\w)\$(\w{0,99})\$.*?(?:\$\3\$|\Z) | (?<![\w$:.])\.?\d(?:[\w.]|(?<=e)[+-])*+"
 )
 # Names that `_rule` leaves alone.
 _plain: Final[set[str]] = set()
@@ -116,16 +119,16 @@ def redact_span(span: ReadableSpan, events: list[Event] | None, weight: int) -> 
     return copy_span(span, **changed) if changed else span
 
 
-def redact_attributes(attributes: Mapping[str, Any], *, is_server: bool = False) -> Any:
+def redact_attributes(attributes: Any, *, is_server: bool = False, is_llm: bool = False) -> Any:
     """Return `attributes` without private values: the same object if it contains none."""
     if _plain.issuperset(attributes):
         return attributes
     rules = {name: _rule(name[:_MAX_NAME]) for name in attributes if name not in _plain}
-    is_llm = "bare" in rules.values() and any(map(_LLM.match, attributes))
+    is_llm = is_llm or ("bare" in rules.values() and any(map(_LLM.match, attributes)))
     redacted = dict(attributes)
     for name, rule in rules.items():
         value = redacted.pop(name)
-        is_removed = rule == "query" or (rule == "request" and is_server)
+        is_removed = rule == "removed" or (rule == "request" and is_server)
         if rule == "content" or (rule == "bare" and is_llm):
             is_removed = type(value) not in (bool, int, float) and not captures_content()
         if not is_removed:
@@ -148,15 +151,16 @@ def _redact_text(rule: str, value: str, attributes: Mapping[str, Any]) -> str:
         system = attributes.get("db.system.name") or attributes.get("db.system")
         return redact_sql(value[:MAX_LONG_TEXT], str(system))
     if rule in ("request", "url"):
-        return _QUERY.sub("", value[:_MAX_TEXT]).partition("#")[0]
+        return re.sub(rf"(?s){_SECRET}|[?#].*|(?<=\bdata:).*", "", value[:_MAX_TEXT])
     if rule == "message":
         return redact_text(value, str(attributes.get("exception.type", "")))
     return redact_stack(value) if rule == "stack" else value
 
 
-def redact_event(event: Event) -> Event | None:
-    """Return `event` without private values, or None if nothing of it is left to export."""
-    redacted = redact_attributes(attributes := event.attributes or {})
+def redact_event(event: Event, span: ReadableSpan) -> Event | None:
+    """Return `event` of `span` without private values, or None if nothing is left to export."""
+    is_llm = any(map(_LLM.match, (event.name, *(span.attributes or ()))))
+    redacted = redact_attributes(attributes := event.attributes or {}, is_llm=is_llm)
     changed = Event(event.name, redacted, event.timestamp) if redacted else None
     return event if redacted is attributes else changed
 
@@ -170,12 +174,9 @@ def copy_span(span: ReadableSpan, **changed: Any) -> ReadableSpan:
 @lru_cache(maxsize=512)
 def redact_sql(statement: str, dialect: str) -> str:
     """Replace values in `statement` by question marks. Pass at most MAX_LONG_TEXT characters."""
-
-    def replace(token: re.Match[str]) -> str:
-        return " " if token[0].startswith(("--", "/*", "#")) else token[1] or "?"
-
-    tokens = f"(?isx)({_SQL.get(dialect, _NAME)}) | {_VALUE}"
-    return " ".join(re.sub(tokens, replace, statement).split())
+    tokens, comments = f"(?isx)({_SQL.get(dialect, _OTHER)}) | {_VALUE}", ("--", "/*", "#")
+    text = re.sub(tokens, lambda t: " " if t[0].startswith(comments) else t[1] or "?", statement)
+    return " ".join(text.split())
 
 
 def qualified_name(error: type[BaseException]) -> str:

@@ -11,6 +11,8 @@ from .._redaction import describe_exception, redact_attributes, redact_text
 
 # Of the fields of a record, those that `extra` adds are exported.
 _STANDARD: Final = {*vars(logging.makeLogRecord({})), "asctime", "message", "span_id", "trace_id"}
+# Below WARNING, they log the parameters of queries, or headers and bodies of requests.
+_CLIENTS: Final = ("anthropic", "botocore", "httpcore", "openai", "pymongo", "sqlalchemy.engine")
 
 
 def add_trace_to_log_records() -> None:
@@ -40,10 +42,11 @@ def export_log_records(exporters: list[Any], resource: Any) -> Any:
 
     def call_handlers_and_export(logger: logging.Logger, record: logging.LogRecord) -> None:
         call_handlers(logger, record)
-        # The exporters' own records would never end, and access logs contain addresses and queries.
-        is_own = record.name.startswith("opentelemetry.") or record.name.endswith(".access")
-        if not is_own and not context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY):
-            with suppress(Exception):  # logging reports arguments that do not fit the format
+        with suppress(Exception):  # logging reports arguments that do not fit the format
+            # The exporters' own records would never end, and access logs contain addresses and queries.
+            is_private = record.name.startswith("opentelemetry.") or record.name.endswith(".access")
+            is_private |= record.levelno < logging.WARNING and record.name.startswith(_CLIENTS)
+            if not is_private and not context.get_value(context._SUPPRESS_INSTRUMENTATION_KEY):
                 provider.get_logger(record.name).emit(_encode(record, resource))
 
     logging.Logger.callHandlers = call_handlers_and_export  # type: ignore[assignment]
@@ -69,7 +72,7 @@ def _encode(record: logging.LogRecord, resource: Any) -> Any:
         severity_text=record.levelname,
         # DEBUG is 5, INFO 9, WARNING 13, ERROR 17, CRITICAL 21.
         severity_number=SeverityNumber(min(max(record.levelno // 10 * 4 + 1, 1), 21)),
-        body=redact_text(body),
+        body=redact_text(body).encode(errors="replace").decode(),  # a surrogate fails the request
         attributes=redact_attributes(attributes),
     )
     encoded.resource, encoded.dropped_attributes = resource, 0  # as older SDKs expect

@@ -43,6 +43,10 @@ def order(number: int) -> int:
 
 from fastapi.testclient import TestClient
 TestClient(app).get("/orders/7?token=secret")
+logger.warning("An order of \\ud800.")  # a client may send it in JSON
+logging.getLogger("sqlalchemy.engine.Engine").info("[generated in 0.0001s] ('secret',)")  # echo
+logging.getLogger("httpcore.http11").info("('set-cookie', 'secret')")
+logging.getLogger().handle(logging.makeLogRecord({"msg": "without a name", "levelno": 20}))
 logging.getLogger("uvicorn.access").info('"GET /orders/7?token=secret"')
 logging.getLogger("opentelemetry.exporter").warning("not exported")
 from opentelemetry import context
@@ -126,6 +130,7 @@ def test_enabled_log_records_are_in_their_trace_and_redacted(receiver: Receiver)
         late,
         failed,
         "Odd.",
+        "An order of ?.",
     }
     assert "not exported" not in records
     scope, record = records[late]

@@ -106,6 +106,19 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     "password": lambda: RuntimeError(f"cannot open https://user:{SECRET}@host/path"),
     "detail": lambda: RuntimeError(f"duplicate key\nDETAIL:  Key (email)=({SECRET}) exists."),
     "quoted": lambda: RuntimeError(f"failed: {sql_error()}"),
+    "URL of OData": lambda: RuntimeError(f"404 for url 'https://host/items(3)?$filter={SECRET}'"),
+    "URL with a quote": lambda: RuntimeError(f"for url: https://host/p?n=O'Brien&key={SECRET}"),
+    "odd URL": lambda: RuntimeError(
+        f"for https://host/a-?&key={SECRET} or https://[::1]?={SECRET}"
+    ),
+    "password with @": lambda: RuntimeError(f"cannot open postgresql://user:p@{SECRET}@host/path"),
+    # h11, http.client and requests quote the key that ends in a line break.
+    "header": lambda: RuntimeError(f"Illegal header value b'Bearer {SECRET}\\n'"),
+    "other header": lambda: RuntimeError(f"character(s) in header value: '{SECRET}\\n'"),
+    "token": lambda: RuntimeError(f"<CIMultiDictProxy('Authorization': 'Bearer {SECRET * 3}')>"),
+    # pydantic-ai, Mistral's and Cohere's SDK quote the response.
+    "body": lambda: RuntimeError(f"status_code: 400, model_name: m, body: {{'a': '{SECRET}'}}"),
+    "headers": lambda: RuntimeError(f"headers: {{'a': '{SECRET}'}}, status_code: 400"),
 }
 
 
@@ -141,7 +154,8 @@ CONTENT = """
     traceloop.entity.output llm.prompts llm.completions llm.input_messages.0.message.content
     llm.invocation_parameters input.value output.value tool.parameters retrieval.documents.0.content
     langfuse.observation.input langchain.task.data mcp.request.argument logfire.msg request_data
-    acme.user_prompt.text acme.messages
+    acme.user_prompt.text acme.messages gen_ai.security.text gen_ai.prompt.0.image_url
+    llm.input_messages.0.message.contents.0.message_content.image.image.url lmnr.span.input
 """.split()  # noqa: SIM905 - a list would need 36 lines
 
 
@@ -163,6 +177,18 @@ CANARIES: dict[str, Canary] = {
         for way, record in WAYS.items()
     },
     **{name: Canary(lambda name=name: foreign("chat", {**LLM, name: SECRET})) for name in CONTENT},  # type: ignore[misc]
+    "image": Canary(lambda: foreign("chat", {**LLM, "image_url": f"data:image/png,{SECRET}"})),
+    "headers": Canary(
+        lambda: foreign(
+            "GET",
+            {
+                "http.request.header.authorization": [SECRET],
+                "http.response.header.set_cookie": [SECRET],
+                "rpc.grpc.request.metadata.authorization": [SECRET],
+            },
+        )
+    ),
+    "connection": Canary(lambda: foreign("SELECT", {"db.connection_string": f"a:{SECRET}@host"})),
     "list": Canary(lambda: foreign("chat", {**LLM, "gen_ai.prompt": [SECRET]})),
     "psycopg": Canary(lambda: foreign("SELECT", {"db.statement": f"SELECT '{SECRET}', 1"})),
     "query parameter": Canary(lambda: foreign("SELECT", {"db.query.parameter.0": SECRET})),
@@ -186,9 +212,22 @@ CANARIES: dict[str, Canary] = {
             "pymysql.err.IntegrityError",
             "sqlalchemy.exc.StatementError",
             "sqlite3.IntegrityError",
+            "pg8000.exceptions.DatabaseError",
+            "mariadb.IntegrityError",
+            "pymongo.errors.DuplicateKeyError",
+            "jsonschema.exceptions.ValidationError",
         )
     },
-    "URL": Canary(lambda: foreign("work", {"app.callback_url": f"https://host?{SECRET}"})),
+    **{
+        url: Canary(lambda url=url: foreign("work", {"app.callbackUrl": url, "url.full": url}))  # type: ignore[misc]
+        for url in (
+            f"https://host?{SECRET}",
+            f"https://host/p?$filter=a eq '{SECRET}'",
+            f"https://host/p?=O'Brien {SECRET}",
+            f"https://user:p@{SECRET}@host/p",
+            f"https://host/p#{SECRET}",
+        )
+    },
     "older HTTP client": Canary(
         lambda: foreign(
             "GET", {"http.url": f"https://host/p?{SECRET}", "http.target": f"/?{SECRET}"}
@@ -228,6 +267,51 @@ def test_event_with_content_does_not_leave(name: str, attribute: str, spans: Fin
     [chat] = spans()
     assert SECRET not in complete(chat)
     assert "gen_ai.evaluation.result" in [event.name for event in chat.events]
+
+
+@pytest.mark.parametrize("name", ["gen_ai.user.message", "gen_ai.choice", "message"])
+def test_event_whose_attributes_have_plain_names_does_not_leave(
+    name: str, spans: FinishedSpans
+) -> None:
+    # As in Strands: only the name of the event, or its span, is that of an LLM call.
+    attributes = {} if name.startswith("gen_ai.") else LLM
+    with get_tracer("an.instrumentation").start_as_current_span(
+        "chat", attributes=attributes
+    ) as span:
+        span.add_event(name, {"content": SECRET, "message": SECRET, "role": "user"})
+
+    [chat] = spans()
+    assert SECRET not in complete(chat)
+    assert dict(chat.events[0].attributes or {}) == {"role": "user"}
+
+
+def test_words_that_contain_url_are_no_urls(spans: FinishedSpans) -> None:
+    attributes = {"app.security_note": "why? #1", "app.hourly": "a? b"}
+    foreign("work", attributes)
+
+    [span] = spans()
+    assert dict(span.attributes or {}) == attributes
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Really? Yes.",
+        "Did you mean 'orders'?",
+        "expected (?P<name>...), got `a`?",
+        "WHERE a = ? AND b IN (?, ?)",
+        "What?!",
+        "basic authentication required",
+        "the body is empty",
+        "no header value",
+    ],
+)
+def test_message_that_quotes_nothing_leaves(message: str, spans: FinishedSpans) -> None:
+    with pytest.raises(LookupError), traced("work"):
+        raise LookupError(message)
+
+    [span] = spans()
+    assert (span.events[0].attributes or {})["exception.message"] == message
 
 
 def test_content_of_a_link_does_not_leave(spans: FinishedSpans) -> None:

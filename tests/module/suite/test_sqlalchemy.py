@@ -40,6 +40,18 @@ from .conftest import FinishedSpans
         ("postgresql", "SELECT 'never ends", "SELECT ?"),
         ("mysql", "SELECT `a'b`, \"secret\", 'se\\'cret' # secret", "SELECT `a'b`, ?, ?"),
         ("mssql", "SELECT [it's], 'secret'", "SELECT [it's], ?"),
+        ("microsoft.sql_server", "SELECT [it's], 'secret'", "SELECT [it's], ?"),
+        # These dialects, and others that are not known, may quote a text like a name.
+        ("bigquery", 'SELECT "secret", `a` # secret', "SELECT ?, `a`"),
+        (
+            "databricks",
+            'SELECT * FROM `t` WHERE a = "it\'s secret"',
+            "SELECT * FROM `t` WHERE a = ?",
+        ),
+        ("neo4j", 'MATCH (n {email: "secret"}) RETURN n', "MATCH (n {email: ?}) RETURN n"),
+        ("None", 'SELECT "secret"', "SELECT ?"),
+        ("oracle", "SELECT q'[it's secret]', nq'{secret}' FROM dual", "SELECT ?"),
+        ("postgresql", "SELECT .5, a>.5, t.c5, -.5e3", "SELECT ?, a>?, t.c5, -?"),
     ],
 )
 def test_values_in_sql_are_redacted(dialect: str, statement: str, redacted: str) -> None:
