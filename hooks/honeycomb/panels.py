@@ -38,7 +38,12 @@ class Panels:
         assert step.wanted is not None
         self._created = []
         live = panels_like(step.existing.body, step.wanted.body) if step.existing else {}
-        existing = list(live.values())
+        # A panel that people added may be a copy of ours: two cannot show the same query.
+        ours_before = {
+            title: panel
+            for title, panel in live.items()
+            if f"panel {title!r}" not in step.kept_parts
+        }
         panels: list[dict[str, Any]] = []
         for title, panel in by_title(step.wanted.body.get("panels", ())).items():
             if f"panel {title!r}" in step.kept_parts:
@@ -48,7 +53,9 @@ class Panels:
                 name = panel["slo_panel"]["slo"]["name"]
                 panels.append({**panel, "slo_panel": {"slo_id": slos[name]}})
             elif panel["type"] == "query":
-                content = self._query_panel(panel["query_panel"], existing, slug, changed)
+                before = [ours_before[title]] if title in ours_before else []
+                before += ours_before.values()
+                content = self._query_panel(panel["query_panel"], before, slug, changed)
                 panels.append({**panel, "query_panel": content})
             else:
                 panels.append(dict(panel))

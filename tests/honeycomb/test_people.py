@@ -311,6 +311,41 @@ def test_text_that_the_file_changed_is_not_the_one_that_a_team_added(
     assert contents(honeycomb) == ["A!", "B", "C", "Theirs"]
 
 
+def test_edited_panel_stays_if_the_file_changes_the_rest_of_the_board(
+    commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    panels = SAME_TITLES["texts"]
+    change_file(folder, "boards/overview.json", panels=panels)
+    assert commands.run("apply").code == 0
+    board_of(honeycomb)["panels"][1]["text_panel"]["content"] = "Theirs"
+    change_file(folder, "boards/overview.json", panels=panels, description="Changed.")
+
+    assert commands.run("apply").code == 0
+
+    assert board_of(honeycomb)["description"] == "Changed."
+    assert contents(honeycomb) == ["A", "Theirs", "C"]
+    assert commands.run("plan").code == 0
+
+
+@pytest.mark.parametrize("index", [0, 3])
+def test_copy_of_a_panel_is_not_the_original(
+    index: int, commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> None:
+    assert commands.run("apply").code == 0
+    store, board = honeycomb.store, board_of(honeycomb)
+    query = store.make_query(DATASET, QUERY)
+    annotation = store.make_annotation(DATASET, {"name": "Copy", "query_id": query["id"]})
+    ids = {"query_id": query["id"], "query_annotation_id": annotation["id"]}
+    place = {"x_coordinate": 0, "y_coordinate": 40, "width": 6, "height": 4}
+    board["panels"].insert(index, {"type": "query", "position": place, "query_panel": ids})
+    change_file(folder, "boards/overview.json", description="Changed.")
+
+    assert commands.run("apply").code == 0
+
+    assert sorted(titles(honeycomb)) == ["By success", "Copy", "Requests", "slo", "text"]
+    assert commands.run("plan").code == 0
+
+
 def test_titles_that_look_numbered_are_panels_of_their_own(
     commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
 ) -> None:
