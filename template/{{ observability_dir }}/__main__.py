@@ -33,8 +33,7 @@ def main(arguments: list[str]) -> int:
     settings = Settings()
     shown = vars(settings) | {
         "service_name": create_resource(settings).attributes["service.name"],
-        # The characters that identify the kind of a key, and its length.
-        "headers": {
+        "headers": {  # the characters that identify the kind of a key, and its length
             name: re.sub("^(hc..._)?.*", rf"\1...({len(value)} characters)", value)
             for name, value in settings.headers.items()
         },

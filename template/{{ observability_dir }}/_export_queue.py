@@ -79,8 +79,7 @@ class ExportQueue(SpanExporter):
         """Queue `spans` and return at once."""
         for span in spans:
             scope = span.instrumentation_scope
-            # Found by identity: hashing a scope costs more than encoding it.
-            if (known := self._scopes.get(id(scope))) is None:
+            if (known := self._scopes.get(id(scope))) is None:  # by identity: hashing costs more
                 known = self._scopes[id(scope)] = (scope, encode_scope(scope))
             encoded = encode_span(span)
             with self._lock:

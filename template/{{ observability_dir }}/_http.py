@@ -17,8 +17,7 @@ from ._export_queue import INVALID_KEY, ExportError, partial_success
 from ._settings import Settings
 
 _RETRYABLE: Final = frozenset({408, 429, 500, 502, 503, 504})
-# One span may be the reason why a whole request is rejected.
-_SPLITTABLE: Final = frozenset({400, 413, 422})
+_SPLITTABLE: Final = frozenset({400, 413, 422})  # one span may be the reason
 
 
 class Transport:

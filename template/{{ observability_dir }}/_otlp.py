@@ -17,10 +17,8 @@ from opentelemetry.trace import SpanContext
 from ._redaction import redact_attributes
 
 _fixed32, _fixed64, _double, _times = (Struct(f"<{each}").pack for each in ("I", "Q", "d", "BQBQ"))
-# Bits of a span's flags: the second one is valid, and the parent is remote.
-_REMOTE_KNOWN, _REMOTE = 0x100, 0x200
-# Honeycomb's limits of a field and of an event.
-_MAX_VALUE_BYTES, _MAX_SPAN_BYTES = 65_535, 1_000_000
+_REMOTE_KNOWN, _REMOTE = 0x100, 0x200  # of a span: the second bit is valid; its parent is remote
+_MAX_VALUE_BYTES, _MAX_SPAN_BYTES = 65_535, 1_000_000  # Honeycomb's limits
 _SHORT_VALUE: Final = 1_024
 VARINT: Final = rb"([\x80-\xff]{0,9}[\x00-\x7f])"  # in the few messages that are decoded
 
@@ -94,8 +92,7 @@ def _attribute(tag: bytes, name: str, value: Any) -> bytes:
     return _field(tag, _repeated_text(b"\x0a", name) + _field(b"\x12", _value(value)))
 
 
-# Most attributes repeat: a route, a model, a status.
-_short_attribute = lru_cache(maxsize=2048)(_attribute)
+_short_attribute = lru_cache(maxsize=2048)(_attribute)  # most repeat: a route, a model
 
 
 def _value(value: Any) -> bytes:

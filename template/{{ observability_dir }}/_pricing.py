@@ -104,8 +104,7 @@ def _kinds(provider: str, shape: str) -> tuple[dict[str, list[int]], dict[str, s
     text = json.dumps(dict(sorted(fields, key=lambda field: isinstance(field[1], dict | list))))
     found = {kind: re.search(rf'"(?:{name})": (\d+)', text) for kind, name in _NAMES.items()}
     sums = {kind: int(match[1]) for kind, match in found.items() if match}
-    if "input_tokens" in sums and "prompt_tokens" not in usage:
-        # Anthropic's input excludes cached tokens.
+    if "input_tokens" in sums and "prompt_tokens" not in usage:  # Anthropic's excludes cached ones
         for name in ("cache_creation_input_tokens", "cache_read_input_tokens"):
             sums["input_tokens"] += usage.get(name) or 0
     if provider:
@@ -169,8 +168,7 @@ def _price_of(provider: str, model: str, quarter: int, *conditions: Any) -> Call
             return lambda usage: Decimal()
     prices = {k: v for k, v in vars(calculate(million).model_price).items() if v is not None}
     kinds = {each.replace("_mtok", "_tokens").removesuffix("_kcount") for each in prices}
-    rates: list[Decimal] = []
-    # A tiered price is not a plain number.
+    rates: list[Decimal] = []  # none for a tiered price, which is not a plain number
     if "requests" not in kinds and {*map(type, prices.values())} <= {Decimal}:
         # Cached tokens are a part of the input: their rate is the difference to that.
         amounts = (3_000_000, *[1_000_000] * 4)

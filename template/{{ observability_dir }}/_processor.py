@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections import OrderedDict
 from contextlib import suppress
 from typing import Any, Final
@@ -16,17 +17,17 @@ from ._redaction import copy_span, redact_event, redact_span
 from ._sampling import TailSampler, head_weight
 from ._settings import Settings, warn_once
 from .llm import is_call, usage_attributes
-from .spans import SHARED
+from .spans import SHARED, is_expected
 
 # Older instrumentations create three or four such spans per request.
 _ASGI_MESSAGES: Final = (" http receive", " http send", " websocket receive", " websocket send")
 _OPERATION: Final = "gen_ai.operation.name"
+_REASONS: Final = "gen_ai.response.finish_reasons"
 # Attributes of an agent or conversation that most instrumentations set on its own span only.
 _INHERITED: Final = ("gen_ai.agent.name", "gen_ai.conversation.id")
 _OF_USAGE: Final = ("gen_ai.usage.", "llm.")
 _OF_A_CALL: Final = ("gen_ai.", "anthropic.", "openai.", "http.request.resend_count")
-# A span that outlives its parent leaves an entry that is never removed.
-_MAX_REMEMBERED: Final = 1_000
+_MAX_REMEMBERED: Final = 1_000  # a span that outlives its parent leaves an entry
 _MAX_BELOW: Final = 100
 
 
@@ -36,6 +37,7 @@ class _Call:
     def __init__(self, span_id: int, above: _Call | None) -> None:
         self.span_id, self.above = span_id, above
         self.below: list[_Call] | None = []  # None if they no longer wait
+        self.has_children = False  # spans that are exported below it
 
     def end(self, span: ReadableSpan) -> None:
         self.span, self.attributes = span, dict(span.attributes or {})
@@ -49,13 +51,23 @@ class _Call:
             if ".usage." in name or name.endswith(".response.service_tier")
         }
         with suppress(KeyError, TypeError):
-            if "bedrock" in getattr(span.instrumentation_scope, "name", ""):
+            scope = str(getattr(span.instrumentation_scope, "name", ""))
+            if "bedrock" in scope and scope.startswith("opentelemetry."):
                 # By the conventions, the input includes cached tokens; Bedrock's number does not.
                 for each in ("cache_read", "cache_write", "cache_creation"):
                     usage["input_tokens"] += usage.get(f"{each}.input_tokens", 0)
             self.usage = TokenUsage.of(usage)
             self.marks.add((self.usage.input_tokens, self.usage.output_tokens))
         self.has_failed = span.status.status_code is StatusCode.ERROR
+        if reason := self.attributes.get("anthropic.message.stop_reason"):
+            self.attributes.setdefault(_REASONS, (reason,))
+        if self.attributes.get(_REASONS) == ("error",) and not self.has_failed:
+            del self.attributes[_REASONS]  # LangChain's, if the response names none
+
+    def as_run(self) -> ReadableSpan:
+        """Return the span without tokens and cost, which others for the same calls have."""
+        kept = {k: v for k, v in self.attributes.items() if not k.startswith(_OF_USAGE)}
+        return copy_span(self.span, attributes={**kept, _OPERATION: "invoke_agent"})
 
 
 class TelemetryProcessor(SpanProcessor):
@@ -97,24 +109,29 @@ class TelemetryProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         attributes: Any = span.attributes or {}
         call = self._calls.pop(span.context.span_id, None) if self._calls else None
+        has_left = "request.client_disconnected" in attributes
+        if "error.type" in attributes and not has_left:
+            kind, description = str(attributes["error.type"]), span.status.description
+            closed = kind.endswith("GeneratorExit") or description == "abandoned stream"
+            has_left = closed or (kind.endswith("CancelledError") and is_expected(CancelledError()))
+        if has_left and not str(attributes.get("http.response.status_code")).startswith("5"):
+            # Instrumentations record it as an error if a client leaves or a stream is not read on.
+            attributes = {k: v for k, v in attributes.items() if k != "error.type"}
+            events = [event for event in span.events if event.name != "exception"]
+            span = copy_span(span, attributes=attributes, events=events, status=Status())
         is_llm = _OPERATION in attributes and is_call(attributes)
         if is_llm and (call is not None or "llm.input_tokens" not in attributes):
             if call is None or call.span_id != span.context.span_id:
                 call = _Call(span.context.span_id, call)
             call.end(span)
             return self._end_call(call)
-        has_left = "request.client_disconnected" in attributes
-        if has_left and not str(attributes.get("http.response.status_code")).startswith("5"):
-            # FastAPI and the contrib package record this as an error of the service.
-            kept = {k: v for k, v in attributes.items() if k != "error.type"}
-            events = [event for event in span.events if event.name != "exception"]
-            span = copy_span(span, attributes=kept, events=events, status=Status())
+        if call is not None and span.parent and span.parent.span_id == call.span_id:
+            call.has_children = True
         return self._sample(span, is_duplicate=str(span.name).endswith(_ASGI_MESSAGES))
 
     def decide_all(self) -> None:
         """Sample open traces on the spans they have so far, because the process ends."""
-        # Ends calls that wait for their price, which finds the duplicates below them.
-        price_loader.finish(1.0)
+        price_loader.finish(1.0)  # ends calls that wait for their price, with their duplicates
         for call in [*self._calls.values()]:
             self._release(call)
         if self.sampler:
@@ -155,20 +172,21 @@ class TelemetryProcessor(SpanProcessor):
         below, call.below = call.below or [], None
         same = [each for each in below if call.marks & each.marks]
         succeeded = [each for each in same if not each.has_failed]
-        total = sum(each.usage.input_tokens for each in below if each.usage)
-        is_sum = call.usage is not None and total == call.usage.input_tokens
-        if len(succeeded) > 1 or (len(below) > 1 and is_sum):
-            kept = ((k, v) for k, v in call.attributes.items() if not k.startswith(_OF_USAGE))
-            call.attributes = {**dict(kept), _OPERATION: "invoke_agent"}
+        inputs = [each.usage.input_tokens for each in below if each.usage]
+        is_sum = call.usage is not None and sum(inputs) == call.usage.input_tokens
+        if len(succeeded) > 1 or (len(inputs) > 1 and is_sum):
+            call.span = call.as_run()
+            call.attributes = dict(call.span.attributes or {})
             call.usage, call.marks = None, set()
         elif same := succeeded or same * call.has_failed:
             inner = same[-1]
             below.remove(inner)
-            self._sample(inner.span, is_duplicate=True)
+            self._sample(inner.as_run(), is_duplicate=not inner.has_children)
             if inner.usage and "llm.input_tokens" not in call.attributes:
                 call.usage = inner.usage  # frameworks lose usage, for example of streams
             added = {k: v for k, v in inner.attributes.items() if k.startswith(_OF_A_CALL)}
             call.attributes = {**added, **call.attributes}
+        call.has_children |= bool(below)
         above = call.above.below if call.above else None
         waiting, limit = ([], 0) if above is None else (above, _MAX_BELOW)
         waiting += [*below, call]
@@ -189,8 +207,6 @@ class TelemetryProcessor(SpanProcessor):
         requested = attributes.get("gen_ai.request.model")
         model = str(attributes.get("gen_ai.response.model") or requested)
         defaults: dict[str, Any] = {"llm.provider": provider, "llm.model": requested or model}
-        if reason := attributes.get("anthropic.message.stop_reason"):
-            defaults["gen_ai.response.finish_reasons"] = (reason,)
 
         def add_cost() -> None:
             cost = usage_attributes(provider, model, usage)

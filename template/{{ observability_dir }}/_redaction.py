@@ -97,8 +97,7 @@ _VALUE: Final = (
     r"| (?:(?<!\w)[BENX])?(['\"])(?:(?!\2)[^\\]|\2\2|\\(?!\2).)*+(?:\2|\\\2.*|\\?\Z)"
     r"| (?<!\w)\$(\w{0,99})\$.*?(?:\$\3\$|\Z) | (?<![\w$:.])\.?\d(?:[\w.]|(?<=e)[+-])*+"
 )
-# Names that `_rule` leaves alone.
-_plain: Final[set[str]] = set()
+_plain: Final[set[str]] = set()  # names that `_rule` leaves alone
 
 
 def redact_span(span: ReadableSpan, events: list[Event] | None, weight: int) -> ReadableSpan:

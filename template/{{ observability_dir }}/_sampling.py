@@ -112,8 +112,7 @@ class TailSampler:
         self.reset()
 
     def reset(self) -> None:
-        # Reentrant: the garbage collector may close a generator, and thereby end its span.
-        self._lock = RLock()
+        self._lock = RLock()  # reentrant: the garbage collector may end a span
         self._size = 0  # number of spans, open or not
         self._traces: dict[int, _Trace] = {}  # the oldest first
         self._late: dict[object, _Trace] = {}  # by the IDs of spans that were open at its decision

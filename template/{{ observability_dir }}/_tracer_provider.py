@@ -18,8 +18,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, format_span_i
 from opentelemetry.util.types import Attributes
 
 _LIMITS: Final = sdk.SpanLimits()
-# Types that the SDK stores unchanged; it validates, copies, truncates or rejects all others.
-_PLAIN: Final = frozenset({str, bool, int, float})
+_PLAIN: Final = frozenset({str, bool, int, float})  # types that the SDK stores unchanged
 _RANDOM: Final = 0x02  # the W3C flag of a random trace ID
 
 
@@ -47,8 +46,7 @@ class TracerProvider(sdk.TracerProvider):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options, span_limits=_LIMITS)
-        # Their class holds the initial fields of all spans.
-        blank: Any = object.__new__(_Span)
+        blank: Any = object.__new__(_Span)  # its fields are the initial ones of all spans
         shared: Any = {"resource": self.resource, "span_processor": self._active_span_processor}
         sdk.Span.__init__(blank, "", None, limits=_LIMITS, **shared)  # type: ignore[arg-type]
         self._span_class = type("_Span", (_Span,), vars(blank) | {"_events": (), "_links": ()})

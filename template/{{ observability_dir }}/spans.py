@@ -18,8 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 # Not at import, when there is no provider: OpenTelemetry's proxy adds calls to each span.
 tracer: Final = cache(partial(trace.get_tracer, __name__))
-# In a context: the attributes that `span_attributes` sets on the spans that start in it.
-SHARED: Final = context.create_key("span-attributes")
+SHARED: Final = context.create_key("span-attributes")  # in a context, for spans that start in it
 # In the scope of a request, and in the context of work for it: its client may disconnect.
 REQUEST: Final = context.create_key("observability.request")
 # Attribute of an exception: the last trace that has an event for it, and its description.

@@ -351,6 +351,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, "application/vnd.amazon.eventstream", body)
         elif path.endswith("/converse"):
             self._send_json(200, _converse(request))
+        elif bedrock := re.search(r"/model/([^/]+)/invoke$", path):
+            self._send_json(200, _anthropic({**request, "model": bedrock[1]}))
+        elif path.endswith("/count_tokens"):
+            self._send_json(200, {"input_tokens": 1_200})
         elif path.endswith("/embeddings"):
             self._send_json(200, _embeddings(request))
         else:

@@ -81,7 +81,6 @@ def _exclusion(untraced_paths: Sequence[str]) -> Callable[[Any], bool]:
 def _trace_with_contrib(contrib: Any, is_excluded: Callable[[Any], bool], app: ASGIApp) -> ASGIApp:
     details = contrib._get_default_span_details
     traced_app = contrib.OpenTelemetryMiddleware(_observe(app), default_span_details=details)
-    # Older versions create these spans nevertheless; the span processor drops them.
     traced_app.exclude_receive_span = traced_app.exclude_send_span = True
 
     async def trace_request(scope: Scope, receive: Receive, send: Send) -> None:
@@ -97,8 +96,7 @@ def _observe(app: ASGIApp) -> ASGIApp:
 
     async def observe(scope: Scope, receive: Receive, send: Send) -> None:
         request = scope.get(REQUEST)
-        # Mounted applications have the same scope.
-        if is_outermost := REQUEST not in scope:
+        if is_outermost := REQUEST not in scope:  # mounted applications have the same scope
             span = trace.get_current_span()
             if scope["type"] == "lifespan":
                 scope[REQUEST], send = None, partial(_flush_before, send)

@@ -21,10 +21,8 @@ _LIBRARIES: Final = {
     "httpx2": ("httpx", "send", "Client", "AsyncClient"),
     "requests": ("requests", "send", "Session"),
 }
-# In the context of a request, for the contrib packages: they would create a second span.
-_SUPPRESSED: Final = context._SUPPRESS_HTTP_INSTRUMENTATION_KEY
-# In that of a call of LiteLLM, whose instrumentation does not make its span current.
-_LLM_CALL: Final = "suppress_language_model_instrumentation"
+_SUPPRESSED: Final = context._SUPPRESS_HTTP_INSTRUMENTATION_KEY  # for the contrib packages
+_LLM_CALL: Final = "suppress_language_model_instrumentation"  # LiteLLM's span is not current
 
 
 def trace_http_clients() -> None:
@@ -55,9 +53,11 @@ def _traced(send: Any) -> Any:
 def _span(client: Any, request: Any, args: Any, kwargs: Any) -> Iterator[Callable[[Any], Any]]:
     """Create the span of a request, which sends its context. Yield a function for the response."""
     parent: Any = trace.get_current_span()
-    is_llm_call = context.get_value(_LLM_CALL) or is_call(getattr(parent, "attributes", None) or {})
+    above = getattr(parent, "attributes", None) or {}
+    is_request = "http.request.method" in above and parent.kind is trace.SpanKind.CLIENT
+    is_inner = is_request or is_call(above) or context.get_value(_LLM_CALL)
     # Outside a trace, and inside an LLM call or another request, there is no span.
-    if not parent.get_span_context().is_valid or is_llm_call or context.get_value(_SUPPRESSED):
+    if not parent.get_span_context().is_valid or is_inner or context.get_value(_SUPPRESSED):
         yield lambda response: response
         return
     if is_aiohttp := isinstance(request, str):  # a method

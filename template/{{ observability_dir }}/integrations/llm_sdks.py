@@ -32,8 +32,7 @@ def instrument_llm_sdks() -> None:
     os.environ.setdefault("TRACELOOP_TRACE_CONTENT", str(captures_content()).lower())
     if is_disabled("anthropic"):
         os.environ.setdefault("ANTHROPIC_OPEN_TELEMETRY", "false")
-    if not is_disabled("pydantic_ai"):
-        when_imported("pydantic_ai", _instrument_pydantic_ai)
+    when_imported("pydantic_ai", _instrument_pydantic_ai)
     for module in _INSTRUMENTATIONS:
         when_imported(module, _instrument)
 
@@ -56,6 +55,6 @@ def _instrument(sdk: Any) -> None:
 
 
 def _instrument_pydantic_ai(module: Any) -> None:
-    if not getattr(module.Agent, "_instrument_default", False):
+    if not (is_disabled("pydantic_ai") or getattr(module.Agent, "_instrument_default", False)):
         settings = module.models.instrumented.InstrumentationSettings
         module.Agent.instrument_all(settings(include_content=captures_content()))

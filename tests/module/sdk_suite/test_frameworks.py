@@ -9,6 +9,8 @@ from typing import Any, Final
 import pytest
 from agents import Agent as OpenAIAgent
 from agents import Runner, function_tool, set_trace_processors
+from google import genai
+from google.genai import types
 from langchain.agents import create_agent
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
@@ -16,13 +18,17 @@ from langgraph.graph import MessagesState, StateGraph
 from observability import llm_call, span_attributes, traced
 from opentelemetry.trace import StatusCode
 from pydantic_ai import Agent
+from pydantic_ai.models.anthropic import AnthropicModel
+from pydantic_ai.models.fallback import FallbackModel
+from pydantic_ai.models.openai import OpenAIChatModel
+from pydantic_ai.providers.openai import OpenAIProvider
 
 from tests.fakes.llm import LLMAPIs
 
 from .conftest import FinishedSpans
-from .sdks import CLAUDE, GPT, run
+from .sdks import CLAUDE, GEMINI, GPT, run
 from .spans import attributes, tree
-from .test_sdks import ANTHROPIC, OPENAI
+from .test_sdks import ANTHROPIC, GEMINI_COST, OPENAI
 
 PROMPT: Final = "a PROMPT"
 
@@ -148,6 +154,52 @@ def test_run_of_an_agent_inside_llm_call_costs_as_much_as_alone(
     assert len([each for each in costs if each]) == calls
     # A single call and `llm_call` are the same call. Around several, `llm_call` is one more span.
     assert len(spans()) == len(expected.splitlines()) + (calls > 1)
+
+
+FALLBACK: Final = """\
+invoke_agent helper
+  chat {model}
+    model request attempt {failed}
+    chat {failed}
+"""
+
+
+def test_fallback_is_the_call_that_succeeded_and_a_failed_one_below(
+    apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    refused = OpenAIProvider(base_url="http://127.0.0.1:1/v1", api_key="a-key")
+    models = FallbackModel(OpenAIChatModel(GPT, provider=refused), AnthropicModel(CLAUDE))
+    with span_attributes(user_id="user-1", conversation_id="conversation-1"):
+        run(Agent(models, name="helper").run(PROMPT))
+
+    assert tree(spans()) == FALLBACK.format(model=CLAUDE, failed=GPT)
+    [_, call, *failed] = spans()
+    assert attributes(call)["llm.cost_usd"] * 1e6 == pytest.approx(ANTHROPIC)
+    assert attributes(call)["gen_ai.operation.name"] == "chat"
+    assert {span.status.status_code for span in failed} == {StatusCode.ERROR}
+    assert not [span for span in failed if "llm.cost_usd" in attributes(span)]
+    for span in spans():
+        assert attributes(span)["user.id"] == "user-1"
+        assert attributes(span)["gen_ai.conversation.id"] == "conversation-1"
+
+
+AUTOMATIC: Final = """\
+llm.call
+  generate_content {model}
+    execute_tool weather
+"""
+
+
+def test_tool_of_gemini_keeps_its_parent_inside_llm_call(
+    apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    client = genai.Client(api_key="a-key", http_options=types.HttpOptions(base_url=apis.url))
+    with llm_call("gcp.gemini", GEMINI):
+        client.models.generate_content(model=GEMINI, contents=PROMPT, config={"tools": [weather]})
+
+    assert tree(spans()) == AUTOMATIC.format(model=GEMINI)
+    costs = [attributes(span).get("llm.cost_usd", 0.0) * 1e6 for span in spans()]
+    assert costs == [pytest.approx(GEMINI_COST), 0, 0]
 
 
 def test_usage_of_a_whole_run_is_not_added_to_that_of_its_calls(

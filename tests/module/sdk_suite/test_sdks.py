@@ -1,5 +1,6 @@
 """Each SDK: every call is one span, with its tokens and its cost, and without content."""
 
+import gc
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any, Final
@@ -10,6 +11,7 @@ import openai
 import pytest
 from google import genai
 from google.genai import types
+from langchain_openai import ChatOpenAI
 from observability import llm_call, span_attributes, traced
 from opentelemetry.trace import StatusCode
 
@@ -120,6 +122,76 @@ def test_stream_that_is_left_early_keeps_its_input_and_its_cost(
     assert (found["llm.input_tokens"], found["llm.output_tokens"]) == (1_200, 0)
     assert found["llm.cost_usd"] * 1e6 == pytest.approx(ANTHROPIC - 300 * 15)
     assert found["gen_ai.response.time_to_first_chunk"] > 0
+
+
+def test_client_of_anthropic_for_bedrock_counts_cached_tokens_once(
+    apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    keys: Any = {"aws_access_key": "a-key", "aws_secret_key": "a-secret", "aws_region": "us-east-1"}
+    client = anthropic.AnthropicBedrock(base_url=apis.url, **keys)
+    client.messages.create(
+        model=BEDROCK, max_tokens=9, messages=[{"role": "user", "content": "a PROMPT"}]
+    )
+
+    found = attributes(*spans())
+    assert found["gen_ai.usage.input_tokens"] == 1_200
+    assert found["llm.cost_usd"] * 1e6 == pytest.approx(1.1 * ANTHROPIC)
+
+
+def test_other_request_of_an_sdk_is_one_span_without_cost(
+    apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    with traced("request"):
+        anthropic.Anthropic(base_url=apis.url).messages.count_tokens(
+            model=CLAUDE, messages=[{"role": "user", "content": "a PROMPT"}]
+        )
+
+    assert [span.name for span in spans()] == ["request", "anthropic.messages.count_tokens"]
+    assert "llm.cost_usd" not in attributes(spans()[1])
+
+
+def openai_stream(apis: LLMAPIs) -> Any:
+    return openai.OpenAI(base_url=f"{apis.url}/v1").chat.completions.create(
+        model=GPT, messages=[{"role": "user", "content": "a PROMPT"}], stream=True
+    )
+
+
+def google_stream(apis: LLMAPIs) -> Any:
+    client = genai.Client(api_key="a-key", http_options=types.HttpOptions(base_url=apis.url))
+    chunks = client.models.generate_content_stream(model=GEMINI, contents="a PROMPT")
+    return (chunk for chunk in chunks if client)  # without the client, its connection is closed
+
+
+def langchain_stream(apis: LLMAPIs) -> Any:
+    return ChatOpenAI(model=GPT).stream("a PROMPT")
+
+
+@pytest.mark.parametrize("stream", [openai_stream, google_stream, langchain_stream])
+def test_stream_that_is_not_read_on_is_one_span_without_an_error(
+    stream: Callable[[LLMAPIs], Any], apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    with traced("request"):
+        for _ in stream(apis):
+            break
+        gc.collect()
+
+    [_, span] = spans()
+    assert span.status.status_code is StatusCode.UNSET
+    assert attributes(span).keys() >= {
+        "gen_ai.response.time_to_first_chunk",
+        "gen_ai.request.model",
+    }
+    assert "error.type" not in attributes(span)
+
+
+def test_finish_reason_of_langchain_with_the_responses_api_is_not_an_error(
+    apis: LLMAPIs, spans: FinishedSpans
+) -> None:
+    ChatOpenAI(model=GPT, use_responses_api=True).invoke("a PROMPT")
+
+    found = attributes(*spans())
+    assert found["llm.cost_usd"] * 1e6 == pytest.approx(OPENAI)
+    assert "gen_ai.response.finish_reasons" not in found
 
 
 def test_retries_are_counted(apis: LLMAPIs, spans: FinishedSpans) -> None:

@@ -149,6 +149,15 @@ def test_request_of_an_llm_call_or_outside_a_trace_has_no_span(
     assert not [name for sent in headers for name in sent if name.lower() == "traceparent"]
 
 
+def test_request_inside_a_span_that_describes_it_has_no_span(
+    get: Get, server: Server, spans: FinishedSpans
+) -> None:
+    with traced("count_tokens", {"http.request.method": "POST"}, kind=SpanKind.CLIENT):
+        get(f"{server.url}/200")
+
+    assert [span.name for span in spans()] == ["count_tokens"]
+
+
 def test_request_of_a_tool_has_a_span(get: Get, server: Server, spans: FinishedSpans) -> None:
     with traced("tool", {"gen_ai.operation.name": "execute_tool"}):
         get(f"{server.url}/200")

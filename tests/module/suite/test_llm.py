@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 from observability import TokenUsage, get_tracer, llm_call, record_evaluation, traced
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import Status, StatusCode
 
 from .conftest import FinishedSpans
 
@@ -223,12 +223,85 @@ def test_outermost_span_of_a_call_has_its_cost(spans: FinishedSpans) -> None:
     assert (attributes["gen_ai.agent.name"], attributes["gen_ai.response.id"]) == ("helper", 7)
 
 
-def test_input_of_bedrock_includes_cached_tokens(spans: FinishedSpans) -> None:
-    scope = "opentelemetry.instrumentation.genai.bedrock"
+def test_failed_attempt_does_not_make_a_call_with_usage_an_agent(spans: FinishedSpans) -> None:
+    attributes = {name: value for name, value in CALL.items() if "usage" not in name}
+    with llm_call("anthropic", MODEL) as call:
+        failed = get_tracer("an.sdk").start_span("1", attributes=attributes)
+        failed.set_status(StatusCode.ERROR)
+        failed.end()
+        sdk_call("2")
+        call.record_usage(USAGE)
+
+    assert [span.name for span in spans()] == ["llm.call", "1"]
+    assert (spans()[0].attributes or {})["gen_ai.operation.name"] == "chat"
+
+
+def test_merged_call_remains_as_a_parent_without_cost_if_it_has_children(
+    spans: FinishedSpans,
+) -> None:
+    with llm_call("anthropic", MODEL) as call:
+        with (
+            get_tracer("an.sdk").start_as_current_span("chat", attributes=CALL) as inner,
+            traced("execute_tool weather"),
+        ):
+            pass
+        call.record_usage(USAGE)
+
+    outer, kept, tool = spans()
+    assert [outer.name, kept.name, tool.name] == ["llm.call", "chat", "execute_tool weather"]
+    assert tool.parent and tool.parent.span_id == inner.get_span_context().span_id
+    attributes = kept.attributes or {}
+    assert attributes["gen_ai.operation.name"] == "invoke_agent"
+    assert not {"gen_ai.usage.input_tokens", "llm.cost_usd"} & attributes.keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "description"), [("_OTHER", "abandoned stream"), ("GeneratorExit", "")]
+)
+def test_stream_that_is_not_read_on_is_not_an_error(
+    kind: str, description: str, spans: FinishedSpans
+) -> None:
+    with (
+        llm_call("anthropic", MODEL),
+        get_tracer("an.sdk").start_as_current_span("chat", attributes=CALL) as inner,
+    ):
+        inner.set_attribute("error.type", kind)
+        inner.set_status(Status(StatusCode.ERROR, description))
+
+    [span] = spans()
+    assert span.status.is_unset
+    assert (span.attributes or {})["gen_ai.usage.input_tokens"] == 7_120
+    assert "error.type" not in (span.attributes or {})
+
+
+def test_finish_reason_of_the_sdk_is_kept_unless_it_is_an_error_of_a_call_that_succeeded(
+    spans: FinishedSpans,
+) -> None:
+    attributes: dict[str, Any] = {**CALL, "anthropic.message.stop_reason": "max_tokens"}
+    with llm_call("anthropic", MODEL) as call:
+        get_tracer("an.sdk").start_span("chat", attributes=attributes).end()
+        call.record_usage(USAGE)
+    attributes = {**CALL, "gen_ai.response.finish_reasons": ["error"]}
+    get_tracer("a.framework").start_span("chat", attributes=attributes).end()
+
+    reasons = [(span.attributes or {}).get("gen_ai.response.finish_reasons") for span in spans()]
+    assert reasons == [("max_tokens",), None]
+
+
+@pytest.mark.parametrize(
+    ("scope", "tokens"),
+    [
+        ("opentelemetry.instrumentation.genai.bedrock", 14_120),
+        ("com.anthropic.sdk.python.bedrock", 7_120),
+    ],
+)
+def test_input_of_bedrock_includes_cached_tokens_once(
+    scope: str, tokens: int, spans: FinishedSpans
+) -> None:
     with get_tracer(scope).start_as_current_span("chat", attributes=CALL):
         pass
 
-    assert (spans()[0].attributes or {})["gen_ai.usage.input_tokens"] == 14_120
+    assert (spans()[0].attributes or {})["gen_ai.usage.input_tokens"] == tokens
 
 
 def test_first_chunk_and_finish_reason_of_a_stream(spans: FinishedSpans) -> None:

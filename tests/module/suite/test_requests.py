@@ -17,7 +17,7 @@ from fastapi import (
 )
 from fastapi.responses import PlainTextResponse, StreamingResponse
 from fastapi.testclient import TestClient
-from observability import instrument_app, traced
+from observability import get_tracer, instrument_app, traced
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.trace import SpanKind, StatusCode
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -280,6 +280,46 @@ def test_client_that_leaves_a_stream_is_not_an_error(
     assert outline(finished) == [("GET /chat", False, []), ("chat", False, [])]
     assert (finished[0].attributes or {})["request.client_disconnected"] is True
     assert "error.type" not in (finished[0].attributes or {})
+
+
+def test_client_that_leaves_is_not_an_error_on_the_span_of_an_instrumentation(
+    app: FastAPI, spans: FinishedSpans
+) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        span = get_tracer("an.sdk").start_span("chat", attributes={"gen_ai.operation.name": "chat"})
+        try:
+            for number in range(1_000):
+                yield str(number)
+                await asyncio.sleep(0.01)
+        except asyncio.CancelledError as error:
+            span.set_attribute("error.type", "asyncio.exceptions.CancelledError")
+            span.record_exception(error)
+            span.set_status(StatusCode.ERROR, str(error))
+            raise
+        finally:
+            span.end()
+
+    @app.get("/chat")
+    async def chat() -> StreamingResponse:
+        return StreamingResponse(pieces())
+
+    with suppress(Exception):  # depends on the installed Starlette
+        asyncio.run(exchange(app, "/chat", pieces=3))
+
+    assert outline(spans()) == [("GET /chat", False, []), ("chat", False, [])]
+    assert "error.type" not in (spans()[1].attributes or {})
+
+
+def test_call_that_is_cancelled_for_another_reason_is_an_error(spans: FinishedSpans) -> None:
+    with (
+        suppress(asyncio.CancelledError),
+        get_tracer("an.sdk").start_as_current_span("chat") as span,
+    ):
+        span.set_attribute("error.type", "asyncio.exceptions.CancelledError")
+        span.set_status(StatusCode.ERROR, "cancelled")
+        raise asyncio.CancelledError
+
+    assert outline(spans()) == [("chat", True, [])]
 
 
 @pytest.mark.parametrize("reads", ["body", "stream"])
