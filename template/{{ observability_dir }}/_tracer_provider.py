@@ -18,7 +18,7 @@ from opentelemetry.trace import SpanContext, SpanKind, TraceFlags, format_span_i
 from opentelemetry.util.types import Attributes
 
 _LIMITS: Final = sdk.SpanLimits()
-_PLAIN: Final = frozenset({str, bool, int, float})  # types that the SDK stores unchanged
+_VALUES, _NAMES = frozenset({str, bool, int, float}), frozenset({str})  # types stored as they are
 _RANDOM: Final = 0x02  # the W3C flag of a random trace ID
 
 
@@ -71,8 +71,8 @@ class _Attributes(dict[str, Any]):
         if (
             length is None
             and (count is None or len(self) + len(attributes) <= count)
-            and _PLAIN.issuperset(map(type, attributes.values()))
-            and {str}.issuperset(map(type, attributes))
+            and _VALUES.issuperset(map(type, attributes.values()))
+            and _NAMES.issuperset(map(type, attributes))
             and "" not in attributes
         ):
             self.update(attributes)
