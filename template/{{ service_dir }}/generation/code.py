@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+import warnings
 from typing import Final
 
 from ..observability import traced
@@ -71,8 +72,10 @@ def validate_code(code: str, ir: IR) -> None:
     Raises CodeRejected.
     """
     try:
-        tree = ast.parse(code)
-        compile(tree, "<generated>", "exec")
+        # A warning, such as about "\d", quotes the code and would be logged.
+        with warnings.catch_warnings(action="ignore"):
+            tree = ast.parse(code)
+            compile(tree, "<generated>", "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise CodeRejected(
             "The code is not valid Python.", f"The code is not valid Python: {error}."

@@ -97,9 +97,12 @@ class GeminiProvider(SDKProvider):
 
 def _completion(response: GenerateContentResponse, text: str) -> Completion:
     reasons = [each.finish_reason for each in response.candidates or () if each.finish_reason]
+    feedback = response.prompt_feedback  # of a prompt that was blocked, without candidates
+    blocked = feedback.block_reason if feedback else None
+    reason = reasons[0] if reasons else blocked
     return Completion(
         text=text,
         model=response.model_version or "",
         usage=response.usage_metadata,
-        finish_reason=reasons[0].value if reasons else None,
+        finish_reason=reason.value if reason else None,
     )

@@ -31,7 +31,8 @@ class OpenAIProvider(SDKProvider):
                     text=choice.message.content or "",
                     model=response.model,
                     usage=response.usage,
-                    finish_reason=choice.finish_reason,
+                    # A response with a schema has a separate field for a refusal.
+                    finish_reason="refusal" if choice.message.refusal else choice.finish_reason,
                 )
             record(call, request, completion)
             return self._checked(completion)
@@ -98,5 +99,8 @@ class OpenAIProvider(SDKProvider):
             raise ProviderError("The connection to OpenAI failed.") from error
         except openai.APIStatusError as error:
             raise self._status_error(error.status_code) from error
+        except openai.APIError as error:  # within a stream, without a status
+            is_limit = "rate_limit_exceeded" in (error.code, error.type)
+            raise self._status_error(429 if is_limit else 500) from error
         except Exception as error:  # the SDK does not wrap parsing errors
             raise ProviderError("OpenAI's response is malformed.") from error

@@ -1,5 +1,8 @@
 """Create sessions: generate an IR and then code for a prompt, and store each step."""
 
+import asyncio
+from typing import Any
+
 from ..generation import CodeRejected, IRRejected, generate_code, generate_ir
 from ..observability import span_attributes, traced
 from ..providers import Provider, ProviderError
@@ -13,6 +16,7 @@ class PromptSessionManager:
     def __init__(self, provider: Provider, store: SessionStore) -> None:
         self._provider = provider
         self._store = store
+        self._requests: set[asyncio.Task[Any]] = set()
 
     async def create_from_prompt(
         self, prompt: str, *, user_id: str, source: str = "api"
@@ -21,6 +25,9 @@ class PromptSessionManager:
 
         Raises ProviderError if the provider fails. The session is then stored as `failed`.
         """
+        if task := asyncio.current_task():
+            self._requests.add(task)
+            task.add_done_callback(self._requests.discard)
         session = PromptSession(
             prompt=prompt,
             user_id=user_id,
@@ -36,6 +43,11 @@ class PromptSessionManager:
 
     async def get(self, session_id: str) -> PromptSession | None:
         return await self._store.get(session_id)
+
+    async def finish(self, timeout: float = 5.0) -> None:
+        """Wait until the requests that the server cancelled have stored their sessions."""
+        if others := self._requests - {asyncio.current_task()}:
+            await asyncio.wait(others, timeout=timeout)
 
     async def _draft(self, session: PromptSession) -> None:
         with traced(
@@ -63,7 +75,6 @@ class PromptSessionManager:
 
     async def _write_code(self, session: PromptSession) -> None:
         assert session.ir is not None
-        failure: ProviderError | None = None
         try:
             session.code = await generate_code(session.ir, self._provider)
             session.status = SessionStatus.VALIDATED
@@ -71,8 +82,10 @@ class PromptSessionManager:
             session.fail(error.detail)
         except ProviderError as error:
             session.fail(str(error))
-            failure = error
-        await self._store.save(session)
-        if failure is not None:
-            failure.session_id = session.id
-            raise failure
+            error.session_id = session.id
+            raise
+        finally:
+            if session.status is SessionStatus.DRAFTED:  # cancelled, or an unexpected exception
+                session.fail("Code generation was interrupted.")
+            # A second cancellation does not stop it.
+            await asyncio.shield(self._store.save(session))

@@ -45,11 +45,19 @@ _sessions = Table(
 
 
 class SessionStore:
-    """Reads and writes the sessions of one database."""
+    """Reads and writes the sessions of one database.
+
+    Raises SQLAlchemyError if the database fails, or OSError if it cannot be reached.
+    """
 
     def __init__(self, url: str = DEFAULT_URL) -> None:
-        # Errors quote the statement, but not its parameters, which contain prompts.
-        self._engine: AsyncEngine = create_async_engine(_async_url(url), hide_parameters=True)
+        self._engine: AsyncEngine = create_async_engine(
+            _async_url(url),
+            # Errors quote the statement, but not its parameters, which contain prompts.
+            hide_parameters=True,
+            # Replaces connections that the server closed, because they were idle or it restarted.
+            pool_pre_ping=True,
+        )
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "SessionStore":
