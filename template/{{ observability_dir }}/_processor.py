@@ -27,12 +27,11 @@ _REASONS: Final = "gen_ai.response.finish_reasons"
 _INHERITED: Final = ("gen_ai.agent.name", "gen_ai.conversation.id")
 _OF_USAGE: Final = ("gen_ai.usage.", "llm.")
 _OF_A_CALL: Final = ("gen_ai.", "anthropic.", "openai.", "http.request.resend_count")
-_MAX_REMEMBERED: Final = 1_000  # a span that outlives its parent leaves an entry
-_MAX_BELOW: Final = 100
+_MAX_BELOW, _MAX_REMEMBERED = 100, 1_000  # spans that outlive their parents leave entries
 
 
 class _Call:
-    """A call of a model. Those below it may be the same call, and wait for its end."""
+    """A call of a model. Those below it, not of a tool, may be the same, and wait for its end."""
 
     def __init__(self, span_id: int, above: _Call | None) -> None:
         self.span_id, self.above = span_id, above
@@ -94,7 +93,7 @@ class TelemetryProcessor(SpanProcessor):
             added = {k: v for k, v in shared.items() if is_framework or k not in own}
             inherited = {k: above[k] for k in _INHERITED if k in above and k not in own}
             span.set_attributes(inherited | added)
-        if self._calls or _OPERATION in above:
+        if (self._calls or _OPERATION in above) and above.get(_OPERATION) != "execute_tool":
             parent_id = parent.get_span_context().span_id
             call = self._calls.get(parent_id)
             if is_call(above) and (call is None or call.span_id != parent_id):

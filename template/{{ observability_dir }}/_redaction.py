@@ -32,9 +32,9 @@ _LLM: Final = re.compile(
 _RULES: Final = (
     ("removed", r"^url\.query$|^db\.connection_string$|^(?:http|rpc)\.[\w.]*(?:header|metadata)\."),
     # Recorded besides route, method and status: addresses, hosts and paths, which identify people.
-    ("request", r"^(?:client|server|url|user_agent|net\.(?:host|peer)|network\.(?:local|peer))\."),
+    ("request", r"^(?:client|server)\.(?:address|port|socket)|^net\w*\.(?:host|local|peer)\."),
     ("request", r"^http\.(?:client_ip|flavor|host|scheme|server_name|target|url|user_agent)$"),
-    ("request", r"^(?:network\.protocol\.version|http\.request\.method_original)$"),
+    ("request", r"^(?:url|user_agent)\.|^network\.protocol\.version$|\.request\.method_original$"),
     ("sql", r"^db\.(?:query\.text|statement)$"),
     ("message", r"^(?:exception|error)\.message$"),
     ("stack", r"^(?:exception|error)\.stacktrace$"),
@@ -58,18 +58,19 @@ _QUOTING: Final = re.compile(
     r"|MySQLdb|oracledb|peewee|pg8000|psycopg\w*|pydantic_core|pymongo|pymssql|pyodbc|jsonschema"
     r"|snowflake|sqlalchemy|pydantic(?:\.v1)?\.error_wrappers)\.|fastapi\.exceptions\.\w*Validation"
 )
-# SQLAlchemy begins with the class of the driver's exception, Pydantic and FastAPI with a count, LLM
+# SQLAlchemy begins with the class of the driver's exception, validators with a count of errors, LLM
 # SDKs with the status of a response that may quote the prompt.
 _PREFIX: Final = (
-    r"\((?:\w{1,99}\.){1,9}[A-Z]\w{0,99}\)|(?<!\d)\d{1,6} validation errors?(?: for \w{1,99})?"
-    r"|\bError code: \d{3}|\b(?:(?:[Bb]ody|headers)[:=]|header value:?)(?= ?b?['\"<{])"
-    r"|\(\w{1,99}\) when calling the (?:Converse|InvokeModel)\w{0,99} operation|\blitellm\.\w{1,99}"
-    r"|(?<!\w)[45]\d\d [A-Z_]{3,99}(?=\. )"
+    r"\((?:psycopg2?\.errors\.\w{1,99}|(?:\w{1,99}\.){1,9}\w{0,99}(?:Error|Exception|Warning))\)"
+    r"|\b\d{1,6} validation errors?(?: for \w{1,99}|(?=:| detected))|\b[45]\d\d [A-Z_]{3,99}(?=\. )"
+    r"|\b(?:(?:[Bb]ody|headers)[:=]|header value:?)(?= ?b?['\"<{])|\bError code: \d{3}(?= - )"
+    r"|\(\w{1,99}\) when calling the (?:Converse|InvokeModel)\w* operation|\blitellm\.\w{1,99}(?=:)"
 )
 _QUOTED: Final = re.compile(rf"(?P<kept>{_PREFIX})|\[SQL: |\[parameters: |DETAIL: |input_value=")
-# Query strings, but not the end of a sentence; user and password of a URL; tokens in a header.
-_SECRET: Final = r"(?<=://)[^\s/'\"]{1,999}@|(?i:(?<=bearer )|(?<=basic ))[\w.~+/=-]{16,}"
-_QUERY: Final = re.compile(rf"{_SECRET}|(?<![\s'\"(<])\?[^\s'\"<>`.,;:!)](?:[^\s'\"]|'(?=\w))*")
+# User and password of a URL; tokens in a header, but not words; query strings, but not sentences.
+_USER: Final = r"(?<=://)[^\s/'\"]{1,999}@"
+_TOKEN: Final = r"(?i:(?<=bearer )|(?<=basic ))(?=\S*[A-Z\d])[\w.~+/=-]{16,}"
+_QUERY: Final = re.compile(rf"{_USER}|{_TOKEN}|(?<![\s'\"(<])\?[\w%&=$+/@[{{](?:[^\s'\"]|'(?=\w))*")
 # Kept of a stack trace: frames with their source, classes of exceptions, how they are chained.
 _TRACEBACK: Final = re.compile(
     r"^(?:Exception Group )?Traceback \(most recent call last\):"
@@ -84,13 +85,14 @@ _TRACEBACK: Final = re.compile(
 _NAME: Final = r'"(?:[^"]|"")*+(?:"|\Z) | `[^`]*+(?:`|\Z)'
 _OTHER: Final = r"`[^`]*+(?:`|\Z) | \#[^\n]*+"  # the latter is a comment of MySQL
 _SQL: Final = {
-    **dict.fromkeys(("cockroachdb", "oracle", "oracle.db", "postgresql", "redshift"), _NAME),
+    **dict.fromkeys(("aws.redshift", "clickhouse", "cockroachdb", "duckdb", "oracle"), _NAME),
+    **dict.fromkeys(("oracle.db", "postgresql", "redshift", "snowflake", "trino"), _NAME),
     **dict.fromkeys(("mssql", "microsoft.sql_server"), rf"\[[^\]]*+(?:\]|\Z) | {_NAME}"),
     "sqlite": r'`[^`]*+(?:`|\Z) | "\w+"(?=\.)'
     r'| (?:(?<=\.)|(?<=UPDATE\s)|(?<=FROM\s|INTO\s|JOIN\s))"\w+"',
 }
-# Comments and values. A text with a backslash before a quote, which dialects read differently, ends
-# with the statement, as Oracle's q'[it's]'. Placeholders ($1, :name_1) and names contain numbers.
+# Comments and values. Texts with a backslash before a quote, which dialects read differently, and
+# Oracle's q'[it's]' end the statement. Placeholders ($1, :name_1) and names contain numbers.
 _VALUE: Final = (
     r"--[^\n]*+ | /\*(?:[^*/]|\*(?!/)|/(?!\*)|/\*.*?(?:\*/|\Z))*+(?:\*/|\Z)"
     r"| (?<!\w)N?Q'.*"
@@ -150,7 +152,7 @@ def _redact_text(rule: str, value: str, attributes: Mapping[str, Any]) -> str:
         system = attributes.get("db.system.name") or attributes.get("db.system")
         return redact_sql(value[:MAX_LONG_TEXT], str(system))
     if rule in ("request", "url"):
-        return re.sub(rf"(?s){_SECRET}|[?#].*|(?<=\bdata:).*", "", value[:_MAX_TEXT])
+        return re.sub(rf"(?s){_USER}|[?#].*|(?<=\bdata:).*", "", value[:_MAX_TEXT])
     if rule == "message":
         return redact_text(value, str(attributes.get("exception.type", "")))
     return redact_stack(value) if rule == "stack" else value
@@ -200,8 +202,7 @@ def redact_text(text: str, kind: str = "") -> str:
     module, _, name = kind.rpartition(".")
     bases = getattr(getattr(sys.modules.get(module), name, None), "__mro__", ())
     if any(map(_QUOTING.match, [kind, *map(qualified_name, bases)])):
-        prefix = re.match(_PREFIX, text)
-        return prefix[0] if prefix else ""
+        return prefix[0] if (prefix := re.match(_PREFIX, text)) else ""
     if quoted := _QUOTED.search(text):
         text = text[: quoted.end("kept") if quoted["kept"] else quoted.start()]
     return _QUERY.sub("", text)

@@ -12,7 +12,7 @@ from .._redaction import describe_exception, redact_attributes, redact_text
 # Of the fields of a record, those that `extra` adds are exported.
 _STANDARD: Final = {*vars(logging.makeLogRecord({})), "asctime", "message", "span_id", "trace_id"}
 # Below WARNING, they log the parameters of queries, or headers and bodies of requests.
-_CLIENTS: Final = ("anthropic", "botocore", "httpcore", "openai", "pymongo", "sqlalchemy.engine")
+_CLIENTS = ("anthropic.", "botocore.", "httpcore.", "openai.", "pymongo.", "sqlalchemy.engine.")
 
 
 def add_trace_to_log_records() -> None:
@@ -72,7 +72,7 @@ def _encode(record: logging.LogRecord, resource: Any) -> Any:
         severity_text=record.levelname,
         # DEBUG is 5, INFO 9, WARNING 13, ERROR 17, CRITICAL 21.
         severity_number=SeverityNumber(min(max(record.levelno // 10 * 4 + 1, 1), 21)),
-        body=redact_text(body).encode(errors="replace").decode(),  # a surrogate fails the request
+        body=redact_text(body).encode(errors="replace").decode(),  # a surrogate fails the export
         attributes=redact_attributes(attributes),
     )
     encoded.resource, encoded.dropped_attributes = resource, 0  # as older SDKs expect

@@ -185,6 +185,23 @@ def test_agent_inside_an_open_call_leaves_the_cost_to_its_own_calls(spans: Finis
     assert (spans()[0].attributes or {})["gen_ai.operation.name"] == "invoke_agent"
 
 
+def test_call_of_a_tool_inside_a_call_has_its_own_cost(spans: FinishedSpans) -> None:
+    pytest.importorskip("genai_prices", reason="requires genai-prices")
+    tool = {"gen_ai.operation.name": "execute_tool"}
+    with (
+        llm_call("anthropic", MODEL) as call,
+        get_tracer("a.framework").start_as_current_span("tool", attributes=tool),
+    ):
+        sdk_call("call of the tool", usage__output_tokens=0)
+        call.record_usage(USAGE)
+
+    assert costs(spans()) == {
+        "llm.call": COST,
+        "tool": None,
+        "call of the tool": pytest.approx(0.01026 - 60 * 15e-6),
+    }
+
+
 def test_failed_attempt_has_a_span_beside_the_call(spans: FinishedSpans) -> None:
     with llm_call("anthropic", MODEL):
         with suppress(ValueError), get_tracer("an.sdk").start_as_current_span("1", attributes=CALL):

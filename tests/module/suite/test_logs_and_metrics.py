@@ -46,6 +46,7 @@ TestClient(app).get("/orders/7?token=secret")
 logger.warning("An order of \\ud800.")  # a client may send it in JSON
 logging.getLogger("sqlalchemy.engine.Engine").info("[generated in 0.0001s] ('secret',)")  # echo
 logging.getLogger("httpcore.http11").info("('set-cookie', 'secret')")
+logging.getLogger("openai_gateway").info("a package of the application")
 logging.getLogger().handle(logging.makeLogRecord({"msg": "without a name", "levelno": 20}))
 logging.getLogger("uvicorn.access").info('"GET /orders/7?token=secret"')
 logging.getLogger("opentelemetry.exporter").warning("not exported")
@@ -132,6 +133,7 @@ def test_enabled_log_records_are_in_their_trace_and_redacted(receiver: Receiver)
         "Odd.",
         "An order of ?.",
     }
+    assert records["a package of the application"][0] == "openai_gateway"
     assert "not exported" not in records
     scope, record = records[late]
     assert (scope, record.severity_text, record.severity_number) == ("shop", "WARNING", 13)

@@ -119,6 +119,19 @@ ERRORS: dict[str, Callable[[], Exception]] = {
     # pydantic-ai, Mistral's and Cohere's SDK quote the response.
     "body": lambda: RuntimeError(f"status_code: 400, model_name: m, body: {{'a': '{SECRET}'}}"),
     "headers": lambda: RuntimeError(f"headers: {{'a': '{SECRET}'}}, status_code: 400"),
+    **{
+        beginning: lambda beginning=beginning: RuntimeError(f"failed: {beginning} {SECRET}")  # type: ignore[misc]
+        for beginning in (
+            "(psycopg.errors.UniqueViolation)",
+            "(duckdb.duckdb.ConstraintException)",
+            "(sqlalchemy.dialects.postgresql.asyncpg.IntegrityError)",
+            "1 validation error for Order\n",
+            "2 validation errors:\n",
+            "1 validation error detected: Value",
+            "Error code: 400 - {'error':",
+            "litellm.BadRequestError:",
+        )
+    },
 }
 
 
@@ -304,6 +317,15 @@ def test_words_that_contain_url_are_no_urls(spans: FinishedSpans) -> None:
         "basic authentication required",
         "the body is empty",
         "no header value",
+        "Really?? The answer is no.",
+        "nothing to repeat in \\d+?\\s*",
+        "Order(note='Sure?\\nYes', total=3)",
+        "a basic misunderstanding of the format",
+        "basic src/app/configuration.py is missing",
+        "no order (app.models.Order) with the number 7",
+        "2 validation errors in prices.csv, line 3",
+        "upload failed with Error code: 500, retrying",
+        "litellm.completion needs a model",
     ],
 )
 def test_message_that_quotes_nothing_leaves(message: str, spans: FinishedSpans) -> None:

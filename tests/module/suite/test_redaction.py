@@ -99,3 +99,11 @@ def test_request_attributes_that_identify_people_are_not_exported(spans: Finishe
         "user_agent.original": SECRET,
         "http.route": "/",
     }
+
+
+def test_own_attributes_of_a_client_or_server_are_exported(spans: FinishedSpans) -> None:
+    attributes = {"client.id": "c1", "client.plan": "pro", "server.region": "ams"}
+    get_tracer("tests").start_span("work", kind=SpanKind.SERVER, attributes=attributes).end()
+
+    [span] = spans()
+    assert dict(span.attributes or {}) == attributes

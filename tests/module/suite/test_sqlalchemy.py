@@ -41,6 +41,14 @@ from .conftest import FinishedSpans
         ("mysql", "SELECT `a'b`, \"secret\", 'se\\'cret' # secret", "SELECT `a'b`, ?, ?"),
         ("mssql", "SELECT [it's], 'secret'", "SELECT [it's], ?"),
         ("microsoft.sql_server", "SELECT [it's], 'secret'", "SELECT [it's], ?"),
+        *[
+            (
+                dialect,
+                """SELECT "it's" FROM "t" WHERE a = 'secret'""",
+                'SELECT "it\'s" FROM "t" WHERE a = ?',
+            )
+            for dialect in ("aws.redshift", "clickhouse", "duckdb", "snowflake", "trino")
+        ],
         # These dialects, and others that are not known, may quote a text like a name.
         ("bigquery", 'SELECT "secret", `a` # secret', "SELECT ?, `a`"),
         (
