@@ -52,8 +52,9 @@ _RULES: Final = (
     ("bare", r"^(?:[^.]+$|(?:input|output|tool|message|document|retrieval|embedding|reranker)\.)"),
 )
 
+# This and the next patterns are compiled at the first exception, because the start has to be fast.
 # Exceptions that quote their input: parameters, rows, responses.
-_QUOTING: Final = re.compile(
+_QUOTING: Final = (
     r"(?:(?:aio|cy|py)?mysql|(?:aio)?sqlite3?|async(?:my|pg)|clickhouse_\w+|cx_Oracle|duckdb|mariadb"
     r"|MySQLdb|oracledb|peewee|pg8000|psycopg\w*|pydantic_core|pymongo|pymssql|pyodbc|jsonschema"
     r"|snowflake|sqlalchemy|pydantic(?:\.v1)?\.error_wrappers)\.|fastapi\.exceptions\.\w*Validation"
@@ -66,19 +67,18 @@ _PREFIX: Final = (
     r"|\b(?:(?:[Bb]ody|headers)[:=]|header value:?)(?= ?b?['\"<{])|\bError code: \d{3}(?= - )"
     r"|\(\w{1,99}\) when calling the (?:Converse|InvokeModel)\w* operation|\blitellm\.\w{1,99}(?=:)"
 )
-_QUOTED: Final = re.compile(rf"(?P<kept>{_PREFIX})|\[SQL: |\[parameters: |DETAIL: |input_value=")
+_QUOTED: Final = rf"(?P<kept>{_PREFIX})|\[SQL: |\[parameters: |DETAIL: |input_value="
 # User and password of a URL; tokens in a header, but not words; query strings, but not sentences.
 _USER: Final = r"(?<=://)[^\s/'\"]{1,999}@"
 _TOKEN: Final = r"(?i:(?<=bearer )|(?<=basic ))(?=\S*[A-Z\d])[\w.~+/=-]{16,}"
-_QUERY: Final = re.compile(rf"{_USER}|{_TOKEN}|(?<![\s'\"(<])\?[\w%&=$+/@[{{](?:[^\s'\"]|'(?=\w))*")
+_QUERY: Final = rf"{_USER}|{_TOKEN}|(?<![\s'\"(<])\?[\w%&=$+/@[{{](?:[^\s'\"]|'(?=\w))*"
 # Kept of a stack trace: frames with their source, classes of exceptions, how they are chained.
-_TRACEBACK: Final = re.compile(
-    r"^(?:Exception Group )?Traceback \(most recent call last\):"
+_TRACEBACK: Final = (
+    r"(?m)^(?:Exception Group )?Traceback \(most recent call last\):"
     r'(?:\n  (?:File "[^"\n]{1,999}", line \d{1,9}, in|\[Previous line repeated) .*(?:\n    .*)*)*+'
     r"(?:\n(?:[\w.]|<locals>)++(?=:|$))?"
     r"|^The above exception was the direct cause of the following exception:$"
-    r"|^During handling of the above exception, another exception occurred:$",
-    re.MULTILINE,
+    r"|^During handling of the above exception, another exception occurred:$"
 )
 
 # Names in each dialect. "x" may be a text in SQLite, and is treated as one in an unlisted dialect.
@@ -116,7 +116,7 @@ def redact_span(span: ReadableSpan, events: list[Event] | None, weight: int) -> 
     if description:
         changed["status"] = Status(span.status.status_code, _redact_description(description, span))
     if "?" in name or "@" in name:
-        changed["name"] = _QUERY.sub("", name[:_MAX_TEXT])
+        changed["name"] = re.sub(_QUERY, "", name[:_MAX_TEXT])
     return copy_span(span, **changed) if changed else span
 
 
@@ -201,11 +201,11 @@ def redact_text(text: str, kind: str = "") -> str:
     text = text[:_MAX_TEXT]
     module, _, name = kind.rpartition(".")
     bases = getattr(getattr(sys.modules.get(module), name, None), "__mro__", ())
-    if any(map(_QUOTING.match, [kind, *map(qualified_name, bases)])):
+    if any(re.match(_QUOTING, each) for each in (kind, *map(qualified_name, bases))):
         return prefix[0] if (prefix := re.match(_PREFIX, text)) else ""
-    if quoted := _QUOTED.search(text):
+    if quoted := re.search(_QUOTED, text):
         text = text[: quoted.end("kept") if quoted["kept"] else quoted.start()]
-    return _QUERY.sub("", text)
+    return re.sub(_QUERY, "", text)
 
 
 def _redact_description(description: str, span: ReadableSpan) -> str:
@@ -226,4 +226,4 @@ def redact_stack(text: str) -> str:
     if len(text) > 2 * MAX_LONG_TEXT:
         text = f"{text[:MAX_LONG_TEXT]}\n{text[-MAX_LONG_TEXT:]}"
     text = re.sub(r"(?m)^ *[|+] ", "", text)  # before the lines of an exception group
-    return "\n".join(match[0] for match in _TRACEBACK.finditer(text))[-MAX_LONG_TEXT:]
+    return "\n".join(match[0] for match in re.finditer(_TRACEBACK, text))[-MAX_LONG_TEXT:]
