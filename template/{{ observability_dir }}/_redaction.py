@@ -71,7 +71,7 @@ _QUOTED: Final = rf"(?P<kept>{_PREFIX})|\[SQL: |\[parameters: |DETAIL: |input_va
 # User and password of a URL; tokens in a header, but not words; query strings, but not sentences.
 _USER: Final = r"(?<=://)[^\s/'\"]{1,999}@"
 _TOKEN: Final = r"(?i:(?<=bearer )|(?<=basic ))(?=\S*[A-Z\d])[\w.~+/=-]{16,}"
-_QUERY: Final = rf"{_USER}|{_TOKEN}|(?<![\s'\"(<])\?[\w%&=$+/@[{{](?:[^\s'\"]|'(?=\w))*"
+_QUERY: Final = rf"{_USER}|{_TOKEN}|(?<![\s'\"(<])\?[\w%&=$+/@[\x7b](?:[^\s'\"]|'(?=\w))*"
 # Kept of a stack trace: frames with their source, classes of exceptions, how they are chained.
 _TRACEBACK: Final = (
     r"(?m)^(?:Exception Group )?Traceback \(most recent call last\):"

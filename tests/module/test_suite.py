@@ -45,6 +45,7 @@ _WITH_GRPC: Final = {
 }
 _PRICED: Final = (
     "test_agent_inside_an_open_call_leaves_the_cost_to_its_own_calls",
+    "test_call_of_a_tool_inside_a_call_has_its_own_cost",
     "test_cached_tokens_have_separate_prices",
     "test_call_without_usage_has_that_of_the_span_of_the_sdk",
     "test_loading_prices_neither_delays_the_call_nor_lengthens_its_span",
