@@ -1,15 +1,15 @@
 """Check of the project's own code."""
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from ..files import listed_files
 from .findings import Case, Finding, warning
 
 _CALL: Final = re.compile(rb"\binstrument_app(\s*\(| as )")
-_SKIPPED: Final = ("node_modules", "site-packages", "__pycache__", "tests", "test")
+_SKIPPED: Final = ("tests", "test")
 
 
 def check_application(case: Case) -> Iterator[Finding]:
@@ -25,18 +25,15 @@ def check_application(case: Case) -> Iterator[Finding]:
 
 
 def _python_files(case: Case) -> Iterator[Path]:
-    """The Python files of the project, except the module, tests and environments."""
-    for name, folders, files in os.walk(case.project.root):
-        parent = Path(name)
-        folders[:] = [
-            each
-            for each in folders
-            if not each.startswith(".")
-            if each not in _SKIPPED
-            if parent / each != case.project.module_dir
-            if not (parent / each / "pyvenv.cfg").exists()
-        ]
-        yield from (parent / each for each in files if each.endswith(".py"))
+    """The Python files of the project, except the module and tests."""
+    for name in listed_files(case.project.root):
+        path = case.project.root / name
+        if (
+            name.suffix == ".py"
+            and not any(each in _SKIPPED or each.startswith(".") for each in name.parts)
+            and not path.is_relative_to(case.project.module_dir)
+        ):
+            yield path
 
 
 def _content(path: Path) -> bytes:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from ..files import listed_files
 from .source import EditRefused, Source
 
 # Folders that do not contain the service.
@@ -103,7 +104,7 @@ class Project:
     @cached_property
     def files(self) -> list[Path]:
         """Files relative to the root; in a Git repository, without ignored files."""
-        return _listed(self.root)
+        return listed_files(self.root)
 
     @cached_property
     def repository(self) -> Path:
@@ -124,7 +125,7 @@ class Project:
             return self.files
         return [
             Path(os.path.relpath(self.repository / name, self.root))
-            for name in _listed(self.repository)
+            for name in listed_files(self.repository)
         ]
 
     def above(self, folder: Path) -> list[Path]:
@@ -225,23 +226,3 @@ class Project:
             and not name.is_relative_to(self.module_dir)
             and (self.root / name).stat().st_size < 1_000_000
         ]
-
-
-def _listed(folder: Path) -> list[Path]:
-    """Return the files in `folder`, relative to it; in a Git repository, without ignored files."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=folder,
-        check=False,
-        capture_output=True,
-    )
-    if listed.returncode == 0:
-        names = {Path(os.fsdecode(name)) for name in listed.stdout.split(b"\0") if name}
-    else:
-        names = {path.relative_to(folder) for path in folder.rglob("*")}
-    return sorted(
-        name
-        for name in names
-        if (folder / name).is_file()
-        and not any(part in ("node_modules", "site-packages", ".venv") for part in name.parts)
-    )
