@@ -44,8 +44,10 @@ def parts(
         same_order = order == [title for title in ours if title in theirs]
         new[ORDER] = list(ours)
         old[ORDER] = list(ours) if same_order else order
-        old |= {_part(title): _panel(panel, ours.get(title, {})) for title, panel in theirs.items()}
-        new |= {_part(title): _panel(panel, panel) for title, panel in ours.items()}
+        old |= {
+            panel_part(title): _panel(panel, ours.get(title, {})) for title, panel in theirs.items()
+        }
+        new |= {panel_part(title): _panel(panel, panel) for title, panel in ours.items()}
     return old, new
 
 
@@ -53,7 +55,7 @@ def parts_alone(kind: Kind, live: Mapping[str, Any]) -> dict[str, Any]:
     """The parts of an object that no file defines."""
     found = _FORMS[kind](live, {"query": {}})
     panels = by_title(live.get("panels") or ())
-    return found | {_part(title): _panel(panel, {}) for title, panel in panels.items()}
+    return found | {panel_part(title): _panel(panel, {}) for title, panel in panels.items()}
 
 
 def panels_like(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -114,7 +116,8 @@ def _panel_in_short(form: Mapping[str, Any] | None) -> str | None:
     return str(form["text_panel"]["content"]) if form["type"] == "text" else "a panel"
 
 
-def _part(title: str) -> str:
+def panel_part(title: str) -> str:
+    """The name of the part of a board that is the panel `title`."""
     return f"{_PANEL}{title!r}"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from .client import HoneycombClient
 from .definitions import by_title
-from .diff import panels_like, same_query
+from .diff import panel_part, panels_like, same_query
 from .plan import Step, outdated_column
 from .remote import RemoteState
 from .schema import Position
@@ -42,11 +42,11 @@ class Panels:
         ours_before = {
             title: panel
             for title, panel in live.items()
-            if f"panel {title!r}" not in step.kept_parts
+            if panel_part(title) not in step.kept_parts
         }
         panels: list[dict[str, Any]] = []
         for title, panel in by_title(step.wanted.body.get("panels", ())).items():
-            if f"panel {title!r}" in step.kept_parts:
+            if panel_part(title) in step.kept_parts:
                 if title in live:
                     panels.append(_as_sent(live[title]))
             elif panel["type"] == "slo":
@@ -63,7 +63,7 @@ class Panels:
         panels += [
             _as_sent(panel)
             for title, panel in live.items()
-            if title not in ours and f"panel {title!r}" in step.kept_parts
+            if title not in ours and panel_part(title) in step.kept_parts
         ]
         return _apart(panels)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from .definitions import Definition, Definitions, InvalidDefinition, by_title
-from .diff import Difference, panels_like, parts
+from .diff import Difference, panel_part, panels_like, parts
 from .identity import (
     find_existing,
     is_as_applied,
@@ -314,9 +314,9 @@ def _with_created_slos(step: Step, created: set[str]) -> Step:
             and title in created
             and shown.get("position") == panel.get("position")
         ]
-        replaced = {f"panel {name!r}" for name in (title, *deleted)}
+        replaced = {panel_part(name) for name in (title, *deleted)}
         if deleted and replaced <= step.kept_parts:
-            change = Difference(f"panel {title!r}", "of the deleted SLO", "of the new SLO")
+            change = Difference(panel_part(title), "of the deleted SLO", "of the new SLO")
             step = replace(
                 step,
                 action="change",
@@ -332,24 +332,24 @@ def _with_outdated_queries(step: Step, remote: RemoteState, changed: set[str]) -
     if step.existing is None or step.wanted is None or step.action == "refused":
         return step
     old: list[Difference] = []
+    live = panels_like(step.existing.body, step.wanted.body)
     for title, query in step.wanted.queries():
-        created_at = _created_at(step.existing, step.wanted, title)
+        created_at = _created_at(step.existing, live.get(title))
         column = outdated_column(query, created_at, remote, changed)
-        if column and (f"panel {title!r}" if title else "query") not in step.kept_parts:
-            field = f"panel {title!r}.query" if title else "query"
+        if column and (panel_part(title) if title else "query") not in step.kept_parts:
+            field = f"{panel_part(title)}.query" if title else "query"
             old.append(Difference(field, f"with the former {column}", f"with the current {column}"))
     if not old:
         return step
     return replace(step, action="change", differences=(*step.differences, *old))
 
 
-def _created_at(existing: RemoteObject, wanted: Definition, title: str) -> str:
-    """Creation time of a query of `existing`, in Honeycomb's format."""
+def _created_at(existing: RemoteObject, panel: Mapping[str, Any] | None) -> str:
+    """Creation time of the query of `existing`, or of its `panel`, in Honeycomb's format."""
     if existing.kind == "trigger":
         return str(existing.body.get("updated_at") or "")
     if existing.kind == "saved query":
         return str(existing.body.get("created_at") or "")
-    panel = panels_like(existing.body, wanted.body).get(title)
     if panel is None or panel["type"] != "query":
         return ""
     return str(panel["query_panel"]["query_annotation"].get("created_at") or "")
