@@ -108,13 +108,12 @@ def _insert_packages(project: Project, each: ImageCall, items: list[str]) -> lis
     if is_too_long(project, source, call, ", ".join(["", *items])):
         name = call.func.attr if isinstance(call.func, cst.Attribute) else call
         indentation = source.indentation(source.start(name))
-        # Not where a call that has a line for each argument gets them: the removal tells them apart.
+        # At the other end than in a call that already has a line for each argument: the removal
+        # distinguishes the two by that.
         are_first = names == sorted(names) and max(items).strip('"') < names[0]
         added = ([], items) if are_first and len(call.args) == len(names) > 1 else (items, [])
         return one_per_line(source, call, *added, indentation)
-    return _insert_sorted(
-        source, [argument.value for argument in arguments if not argument.star], items
-    )
+    return _insert_sorted(source, nodes, items)
 
 
 def _insert_sorted(
