@@ -13,7 +13,7 @@ from .findings import Case, Finding, ok, otlp_file, problem, warning
 
 _CREATE_INGEST_KEY: Final = f"Create an ingest key {KEYS_PAGE}, Ingest, and set HONEYCOMB_API_KEY."
 _PAGES: Final = ("ui.honeycomb.io", "ui.eu1.honeycomb.io", "honeycomb.io", "www.honeycomb.io")
-_VARIABLES: Final = frozenset(
+VARIABLES: Final = frozenset(
     {
         "HONEYCOMB_API_ENDPOINT",
         "HONEYCOMB_API_KEY",
@@ -74,8 +74,8 @@ def check_values(case: Case) -> Iterator[Finding]:
 
 def check_names(_: Case) -> Iterator[Finding]:
     """Check for variables of Honeycomb that are not read because their name is mistyped."""
-    unset = [name for name in _VARIABLES if not variable(name)]
-    for name in sorted(os.environ.keys() - _VARIABLES):
+    unset = [name for name in VARIABLES if not variable(name)]
+    for name in sorted(os.environ.keys() - VARIABLES):
         similar = difflib.get_close_matches(name, unset, n=1, cutoff=0.8)
         if name.startswith("HONEYCOMB") and similar:
             yield warning("variables", f"{name} is not read. Rename it to {similar[0]}.")

@@ -19,6 +19,7 @@ import pytest
 import trustme
 
 from hooks.doctor import arrival, packages
+from hooks.doctor.configuration import VARIABLES
 from hooks.traces.receiver import Receiver
 
 from ..conftest import Render, Workshop
@@ -679,3 +680,9 @@ def test_project_of_an_earlier_release_is_reported(
     [line] = lines(result, "problem")
     assert "The project was made by 0.3.0; doctor needs 0.4.0 or later. Run `uvx copier" in line
     assert ("`python -m shop.observability doctor`" in line) is has_commands
+
+
+def test_variables_whose_names_are_checked_are_those_that_are_read(copied: Commands) -> None:
+    settings = (copied.folder / "order_intake/observability/_settings.py").read_text()
+
+    assert {*re.findall(r'"(HONEYCOMB_\w+)"', settings), "HONEYCOMB_CONFIG_KEY"} == VARIABLES
