@@ -223,7 +223,18 @@ SAME_TITLES = {
 }
 
 
-@pytest.mark.parametrize("panels", SAME_TITLES.values(), ids=SAME_TITLES)
+@pytest.fixture(params=list(SAME_TITLES.values()), ids=list(SAME_TITLES))
+def panels(
+    request: pytest.FixtureRequest, commands: Commands, honeycomb: FakeHoneycomb, folder: Folder
+) -> list[dict[str, Any]]:
+    """Three applied panels of one title."""
+    found: list[dict[str, Any]] = request.param
+    change_file(folder, "boards/overview.json", panels=found)
+    assert commands.run("apply").code == 0
+    assert len(set(contents(honeycomb))) == 3
+    return found
+
+
 @pytest.mark.parametrize("deleted", range(3))
 def test_panel_deleted_in_honeycomb_is_not_one_of_the_same_title(
     deleted: int,
@@ -232,10 +243,7 @@ def test_panel_deleted_in_honeycomb_is_not_one_of_the_same_title(
     honeycomb: FakeHoneycomb,
     folder: Folder,
 ) -> None:
-    change_file(folder, "boards/overview.json", panels=panels)
-    assert commands.run("apply").code == 0
     before = contents(honeycomb)
-    assert len(set(before)) == 3
     del board_of(honeycomb)["panels"][deleted]
 
     planned = commands.run("plan")
@@ -249,7 +257,6 @@ def test_panel_deleted_in_honeycomb_is_not_one_of_the_same_title(
     assert contents(honeycomb) == before
 
 
-@pytest.mark.parametrize("panels", SAME_TITLES.values(), ids=SAME_TITLES)
 @pytest.mark.parametrize("removed", range(3))
 def test_panel_that_the_file_dropped_is_not_one_of_the_same_title(
     removed: int,
@@ -258,8 +265,6 @@ def test_panel_that_the_file_dropped_is_not_one_of_the_same_title(
     honeycomb: FakeHoneycomb,
     folder: Folder,
 ) -> None:
-    change_file(folder, "boards/overview.json", panels=panels)
-    assert commands.run("apply").code == 0
     before = contents(honeycomb)
     rest = panels[:removed] + panels[removed + 1 :]
     change_file(folder, "boards/overview.json", panels=rest)

@@ -29,6 +29,16 @@ def fail() -> None:
     raise ValueError("too late")
 
 
+def add_stream_that_fails(app: FastAPI) -> None:
+    async def pieces() -> AsyncIterator[str]:
+        yield "piece"
+        fail()
+
+    @app.get("/stream")
+    async def stream() -> StreamingResponse:
+        return StreamingResponse(pieces())
+
+
 async def pass_through(request: Any, call_next: Any) -> Any:
     return await call_next(request)
 
@@ -104,13 +114,7 @@ def test_exception_of_a_dependency_after_the_response_is_on_a_span(
 def test_exception_in_a_streaming_body_is_on_the_request_span(
     app: FastAPI, spans: FinishedSpans
 ) -> None:
-    async def pieces() -> AsyncIterator[str]:
-        yield "piece"
-        fail()
-
-    @app.get("/stream")
-    async def stream() -> StreamingResponse:
-        return StreamingResponse(pieces())
+    add_stream_that_fails(app)
 
     get(app, "/stream")
 
@@ -193,13 +197,7 @@ def test_exception_after_the_start_of_the_response_is_an_error_even_if_middlewar
     instrument_app(app)
     app.add_middleware(RespondsToFailure)
 
-    async def pieces() -> AsyncIterator[str]:
-        yield "piece"
-        fail()
-
-    @app.get("/stream")
-    async def stream() -> StreamingResponse:
-        return StreamingResponse(pieces())
+    add_stream_that_fails(app)
 
     get(app, "/stream")
 
